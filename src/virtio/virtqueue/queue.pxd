@@ -1,0 +1,133 @@
+"""The two ends of a virtqueue, whichever ring it is made of: what `split` and `packed` implement.
+
+    device side   disable_notifications -> take -> (act) -> give -> publish -> notify if told to
+                  nothing left: enable_notifications -> sleep, unless it says more has come
+    driver side   add -> publish -> kick if told to; reap
+
+Everything here runs without the GIL. One thread at a time uses a queue; there are no locks.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from posix.uio cimport iovec
+
+from virtio.memory.table cimport GuestMemory, Table
+
+
+cdef enum RingFault:
+    # Why a queue stopped; negative so that a count and a fault share one return value.
+    # errors.RING_FAULTS maps each to its exception class.
+    RING_OK = 0
+    RING_INDEX_JUMP = -1            # avail index ran ahead by more than the queue's size
+    RING_HEAD_BEYOND_SIZE = -2      # a head or next index at or above the queue's size
+    RING_LOOP = -3                  # the chain visits more descriptors than the queue has
+    RING_INDIRECT_NOT_NEGOTIATED = -4
+    RING_INDIRECT_NESTED = -5       # an indirect table inside an indirect table
+    RING_INDIRECT_WITH_NEXT = -6
+    RING_INDIRECT_SIZE = -7         # an indirect table of zero bytes or not a multiple of 16
+    RING_ADDRESS = -8               # outside guest memory
+    RING_ADDRESS_WRAPS = -9         # address plus length passes 2**64
+    RING_LENGTH_ZERO = -10
+    RING_LENGTH_OVERFLOW = -11      # a chain's bytes pass 2**32
+    RING_ORDER = -12                # a device-readable descriptor after a device-writable one
+    RING_TOO_MANY_OUTSTANDING = -13 # more chains made available than the queue has descriptors
+    RING_EMPTY_CHAIN = -14
+    RING_PACKED_TRUNCATED = -15     # a packed chain runs into a descriptor that is not available
+    RING_MEMORY_GONE = -16          # the memory under the ring or a buffer vanished (truncated file)
+    RING_IOTLB_MISS = -17           # not a fault: address not yet translated; nothing was consumed
+    RING_NO_MEMORY = -18            # this process could not allocate a chain
+
+
+cdef enum:
+    INLINE_SEGMENTS = 6     # enough for nearly every chain without another allocation
+
+
+cdef struct Chain:
+    iovec *segments         # `readable` of them the device reads, then `writable` it writes
+    uint32_t readable
+    uint32_t writable
+    uint64_t readable_length    # bytes
+    uint64_t writable_length    # bytes
+    uint32_t capacity           # of segments
+    uint16_t id                 # split: head descriptor; packed: buffer id
+    uint16_t slots              # ring descriptors it occupies
+    uint32_t written            # bytes the device wrote (set by give)
+    int given                   # with IN_ORDER: completed, waiting for its turn
+    uint64_t sequence           # the order in which chains were taken, from 0
+    void *context               # the device's own while it holds the chain
+    Chain *next                 # free list, or order of taking while outstanding
+    iovec inline_segments[INLINE_SEGMENTS]
+
+
+cdef class DeviceQueue:
+    """The device's end. Subclasses: split.SplitDeviceQueue, packed.PackedDeviceQueue."""
+    cdef readonly uint32_t size
+    cdef readonly bint event_idx
+    cdef readonly bint in_order
+    cdef readonly bint indirect
+    cdef GuestMemory memory     # keeps the mappings alive
+    cdef Table *table           # &memory.table
+    cdef readonly uint32_t outstanding  # chains taken and not yet given
+    cdef Chain *free            # recycled chains, most recently used first
+    cdef Chain *oldest          # with IN_ORDER: outstanding chains in the order of taking
+    cdef Chain *newest
+    cdef uint64_t taken         # chains taken since the queue was made
+    cdef int fault              # RingFault of the chain that stopped this queue, else 0
+    cdef uint64_t fault_detail  # the offending index, address or length
+
+    # Cheap: has the driver made anything available that was not taken?
+    cdef bint available(self) noexcept nogil
+    # Take up to `limit` chains. Number taken (0: none available) or a RingFault, after which only
+    # give and publish may be called. Chains taken before the malformed one are returned first.
+    cdef int take(self, Chain **chains, int limit) noexcept nogil
+    # Put a chain on the used ring, not yet visible to the driver. `written` bytes of its writable part
+    # were written. The chain is the queue's again.
+    cdef void give(self, Chain *chain, uint32_t written) noexcept nogil
+    # Make everything given visible. True if the driver asked to be notified of it.
+    cdef bint publish(self) noexcept nogil
+    # Ask the driver for notifications. True if something is available already (so: do not sleep).
+    cdef bint enable_notifications(self) noexcept nogil
+    cdef void disable_notifications(self) noexcept nogil
+
+    # Shared by both kinds.
+    cdef Chain *new_chain(self) noexcept nogil          # NULL when out of memory
+    cdef void recycle(self, Chain *chain) noexcept nogil
+    # Append guest bytes as one or more segments, translated and checked. 0 or a RingFault.
+    cdef int append(self, Chain *chain, uint64_t address, uint32_t length, bint writable) noexcept nogil
+
+
+cdef struct Buffer:
+    uint64_t address        # as the device will see it
+    uint32_t length         # bytes
+
+
+cdef struct Completion:
+    uint64_t token          # what add was given
+    uint32_t written        # bytes, as the device says
+
+
+cdef class DriverQueue:
+    """The driver's end. Subclasses: split.SplitDriverQueue, packed.PackedDriverQueue."""
+    cdef readonly uint32_t size
+    cdef readonly bint event_idx
+    cdef readonly bint in_order
+    cdef readonly bint indirect
+    cdef readonly uint32_t free_descriptors
+    cdef readonly uint32_t outstanding      # chains added and not yet reaped
+    cdef GuestMemory memory
+    cdef int fault              # what the device did wrong, else 0
+    cdef uint64_t fault_detail
+
+    # Offer a chain: `readable` buffers, then `writable` ones. 0, or -ENOSPC when the ring is full,
+    # -EINVAL for an empty chain or one longer than the queue. Not visible to the device before publish.
+    cdef int add(self, const Buffer *buffers, int readable, int writable, uint64_t token) noexcept nogil
+    # Make everything added visible. True if the device wants a notification.
+    cdef bint publish(self) noexcept nogil
+    # Collect up to `limit` finished chains. Their number, or a negative DriverQueue fault.
+    cdef int reap(self, Completion *completions, int limit) noexcept nogil
+    # Cheap: has the device finished anything?
+    cdef bint finished(self) noexcept nogil
+    # Ask the device for notifications; True if something finished meanwhile.
+    cdef bint enable_notifications(self) noexcept nogil
+    cdef void disable_notifications(self) noexcept nogil
+    # What to write with a NOTIFICATION_DATA notification (virtio 1.4, 2.9 / transport chapters).
+    cdef uint32_t notification_data(self, uint16_t index) noexcept nogil
