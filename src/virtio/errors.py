@@ -11,7 +11,13 @@
      |    +-- DriverError       the driver (the guest) broke the specification
      |    |    +-- RingError    a virtqueue that is malformed; one class per way
      |    +-- DeviceError       the device (a back-end we drive) broke the specification
+     |    +-- DeviceGoneError   the device we drove went away
+     |    +-- DeviceTimeoutError  the device we drive does not answer
+     +-- RequestError           the device answered: no
+     |    +-- DeviceIOError     it tried and failed
+     |    +-- UnsupportedRequestError  it does not do that
      +-- HostError              the environment lacks something (4)
+     |    +-- ArenaExhaustedError  no shared memory left for requests
           +-- StorageError      a disk image missing, locked, read-only ...
 
 Each class has a stable ``code`` (``virtio explain CODE`` prints its docstring) and a ``fix``. The message
@@ -23,15 +29,21 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "ArenaExhaustedError",
     "DeviceError",
+    "DeviceGoneError",
+    "DeviceIOError",
+    "DeviceTimeoutError",
     "DriverError",
     "FeatureError",
     "HostError",
     "NotSharedError",
     "PeerError",
     "ProtocolError",
+    "RequestError",
     "RingError",
     "StorageError",
+    "UnsupportedRequestError",
     "UsageError",
     "VirtioError",
     "catalogue",
@@ -119,11 +131,61 @@ class DeviceError(PeerError):
     code = "E-DEVICE"
 
 
+class DeviceGoneError(PeerError):
+    """The device we drive went away: its program ended, or closed the connection.
+
+    Every request that was under way fails with this error; what they did to the device is unknown.
+    """
+
+    code = "E-GONE"
+    fix = "see the device program's own messages, start it again and connect again"
+
+
+class DeviceTimeoutError(PeerError, TimeoutError):
+    """The device did not finish a request in time. The request stays with the device.
+
+    Its buffers are not used again before the device gives them back or is reset.
+    """
+
+    code = "E-TIMEOUT"
+    fix = "pass a longer timeout, or find out what the device program is waiting for"
+
+
+class RequestError(VirtioError):
+    """The device finished a request with an error status."""
+
+    code = "E-REQUEST"
+
+
+class DeviceIOError(RequestError, OSError):
+    """The device tried to serve a request and failed: VIRTIO_BLK_S_IOERR and its like.
+
+    Virtio says no more than that; the program that serves the device knows the reason: a bad medium, a full
+    or read-only file, an address beyond the end.
+    """
+
+    code = "E-IO"
+    fix = "see the messages of the program that serves the device"
+
+
+class UnsupportedRequestError(RequestError):
+    """The device does not know this type of request (VIRTIO_BLK_S_UNSUPP), or never offered it."""
+
+    code = "E-UNSUPPORTED"
+
+
 class HostError(VirtioError):
     """This machine lacks something that is needed, or refuses it."""
 
     code = "E-HOST"
     exit_status = 4
+
+
+class ArenaExhaustedError(HostError):
+    """The memory a driver shares with its device is used up, and the device takes no more of it."""
+
+    code = "E-ARENA"
+    fix = "free buffers that are no longer used, or connect with a larger arena_size"
 
 
 class StorageError(HostError):

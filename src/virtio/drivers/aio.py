@@ -1,0 +1,165 @@
+"""The drivers for asyncio: the same names, awaited.
+
+::
+
+    async with await aio.Blk.connect("/tmp/disk.sock") as disk:
+        await asyncio.gather(*(disk.read(n * 4096, 4096) for n in range(1000)))
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Self
+
+from virtio.drivers import blk as blocking
+from virtio.drivers.blk.operation import BlkQueue, Operation, Piece
+from virtio.drivers.memory import Buffer
+from virtio.drivers.queue import RequestQueue
+from virtio.errors import DeviceTimeoutError
+from virtio.spec import blk
+
+__all__ = ["Blk"]
+
+
+class Blk:
+    """A block device whose requests are awaited; any number may be in flight.
+
+    Made by `connect` on a running loop, and used on that loop alone. ``disk`` is the device's blocking face: its
+    properties (``capacity``, ``block_size``, ``features`` ...) may be used, its blocking calls stop the loop.
+    A cancelled request stays with the device until it is done; its memory is freed then.
+    """
+
+    def __init__(self, disk: blocking.Blk) -> None:
+        self.disk = disk
+        self._loop = asyncio.get_running_loop()
+        self._waiting: set[asyncio.Event] = set()
+        self._turn = 0
+        for queue in disk.queues:
+            queue.listen(self._wake_all_soon)
+            self._loop.add_reader(queue.channel.call_fd, self._reap, queue)
+            self._reap(queue)
+
+    @classmethod
+    async def connect(cls, address: str, **options: Any) -> Self:
+        """As the blocking ``Blk.connect``, with the same arguments."""
+        disk = await asyncio.to_thread(blocking.Blk.connect, address, **options)
+        return cls(disk)
+
+    @property
+    def capacity(self) -> int:
+        """Bytes on the disk."""
+        return self.disk.capacity
+
+    @property
+    def block_size(self) -> int:
+        """Logical block size in bytes."""
+        return self.disk.block_size
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Read ``length`` bytes from ``offset``."""
+        self.disk.check_range(offset, length)
+        if not length:
+            return b""
+        bounce = self.disk.arena.allocate(length)
+        operation = Operation(self.disk.transfer(blk.T_IN, offset, bounce.slice(0, length)), bounce)
+        try:
+            await self._run(operation)
+            return bytes(bounce.view)
+        finally:
+            operation.let_go()
+
+    async def read_into(self, offset: int, target: Buffer) -> None:
+        """Fill a device buffer, without a copy."""
+        self.disk.check_range(offset, len(target))
+        await self._run(Operation(self.disk.transfer(blk.T_IN, offset, target.slice(0, len(target)))))
+
+    async def write(self, offset: int, data: bytes | bytearray | memoryview | Buffer) -> None:
+        """Write ``data``; without a copy if it is a device buffer."""
+        length = len(data) if isinstance(data, Buffer) else memoryview(data).nbytes
+        self.disk.check_range(offset, length)
+        if not length:
+            return
+        bounce = None
+        if not isinstance(data, Buffer):
+            bounce = self.disk.arena.allocate(length)
+            bounce.view[:] = memoryview(data).cast("B")
+            memory = bounce.slice(0, length)
+        else:
+            memory = data.slice(0, length)
+        operation = Operation(self.disk.transfer(blk.T_OUT, offset, memory), bounce)
+        try:
+            await self._run(operation)
+        finally:
+            operation.let_go()
+
+    async def flush(self) -> None:
+        """Return once everything written is durable."""
+        if self.disk.has(blk.F_FLUSH):
+            await self._run(Operation([Piece(blk.T_FLUSH)]))
+
+    async def discard(self, offset: int, length: int) -> None:
+        """Tell the device that the content no longer matters."""
+        await self._run(Operation(self.disk.extents(blk.T_DISCARD, offset, length)))
+
+    async def write_zeroes(self, offset: int, length: int, *, unmap: bool = True) -> None:
+        """Make a range read as zeros."""
+        await self._run(Operation(self.disk.extents(blk.T_WRITE_ZEROES, offset, length, unmap=unmap)))
+
+    async def serial(self) -> str:
+        """The device's identity string."""
+        answer = await self._run(Operation([Piece(blk.T_GET_ID)]))
+        return answer.split(b"\0")[0].decode("ascii", "backslashreplace")
+
+    async def close(self) -> None:
+        """Reset the device and let go of it."""
+        for queue in self.disk.queues:
+            self._loop.remove_reader(queue.channel.call_fd)
+        await asyncio.to_thread(self.disk.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def _run(self, operation: Operation) -> bytes:
+        queue = self.disk.block_queues[self._turn % len(self.disk.block_queues)]
+        self._turn += 1
+        changed = asyncio.Event()
+        operation.on_progress = changed.set
+        self._waiting.add(changed)
+        try:
+            async with asyncio.timeout(self.disk.options.timeout):
+                await self._drive(operation, queue, changed)
+        except TimeoutError:
+            raise DeviceTimeoutError(f"no answer within {self.disk.options.timeout:g} s") from None
+        finally:
+            self._waiting.discard(changed)
+        return operation.result()
+
+    async def _drive(self, operation: Operation, queue: BlkQueue, changed: asyncio.Event) -> None:
+        while not (operation.issue(queue) and operation.settled()):
+            changed.clear()
+            if not operation.settled():
+                await changed.wait()
+
+    def _reap(self, queue: RequestQueue) -> None:
+        """Called when the device rings: settle what finished, and ask to be rung again."""
+        if queue.failure is None:
+            before = queue.outstanding
+            while queue.arm():
+                queue.poll()
+            if queue.outstanding < before:
+                self._wake_all()    # there is room for whoever found none
+        else:
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        for event in self._waiting:
+            event.set()
+
+    def _wake_all_soon(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake_all)
+
+
