@@ -45,7 +45,7 @@ def lay_out(arena: Arena, size: int, features: int) -> RingLayout:
     addresses = QueueAddresses(size, start, start + driver_at, start + device_at)
     ring = driver_queue(
         arena.memory, size, addresses.descriptors, addresses.driver_area, addresses.device_area,
-        features=features, indirect_tables=start + tables_at if indirect else 0, indirect_length=INDIRECT_LENGTH,
+        features=features, indirect_tables=start + tables_at if indirect else 0, table_entries=INDIRECT_LENGTH,
     )
     return RingLayout(buffer, addresses, ring)
 
