@@ -9,13 +9,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
 from typing import Any, Self
 
 from virtio.drivers import blk as blocking
 from virtio.drivers.blk.operation import BlkQueue, Operation, Piece
 from virtio.drivers.memory import Buffer
 from virtio.drivers.queue import RequestQueue
-from virtio.errors import DeviceTimeoutError
+from virtio.errors import DeviceTimeoutError, VirtioError
 from virtio.spec import blk
 
 __all__ = ["Blk"]
@@ -32,10 +35,11 @@ class Blk:
     def __init__(self, disk: blocking.Blk) -> None:
         self.disk = disk
         self._loop = asyncio.get_running_loop()
-        self._waiting: set[asyncio.Event] = set()
+        self._thread = threading.get_ident()
+        self._starved: deque[asyncio.Event] = deque()
         self._turn = 0
         for queue in disk.queues:
-            queue.listen(self._wake_all_soon)
+            queue.listen(self._on_failure)
             self._loop.add_reader(queue.channel.call_fd, self._reap, queue)
             self._reap(queue)
 
@@ -125,41 +129,47 @@ class Blk:
     async def _run(self, operation: Operation) -> bytes:
         queue = self.disk.block_queues[self._turn % len(self.disk.block_queues)]
         self._turn += 1
-        changed = asyncio.Event()
-        operation.on_progress = changed.set
-        self._waiting.add(changed)
+        progress = asyncio.Event()
+        operation.on_progress = lambda: self._on_loop(progress.set)
         try:
             async with asyncio.timeout(self.disk.options.timeout):
-                await self._drive(operation, queue, changed)
+                await self._drive(operation, queue, progress)
         except TimeoutError:
             raise DeviceTimeoutError(f"no answer within {self.disk.options.timeout:g} s") from None
         finally:
-            self._waiting.discard(changed)
+            self._let_others_in(1)
         return operation.result()
 
-    async def _drive(self, operation: Operation, queue: BlkQueue, changed: asyncio.Event) -> None:
-        while not (operation.issue(queue) and operation.settled()):
-            changed.clear()
-            if not operation.settled():
-                await changed.wait()
+    async def _drive(self, operation: Operation, queue: BlkQueue, progress: asyncio.Event) -> None:
+        while True:
+            progress.clear()
+            issued = operation.issue(queue)
+            if issued and operation.settled():
+                return
+            if not issued:
+                self._starved.append(progress)
+            await progress.wait()
 
     def _reap(self, queue: RequestQueue) -> None:
-        """Called when the device rings: settle what finished, and ask to be rung again."""
-        if queue.failure is None:
-            before = queue.outstanding
+        """The device rang: settle what finished, and ask to be rung again."""
+        try:
             while queue.arm():
-                queue.poll()
-            if queue.outstanding < before:
-                self._wake_all()    # there is room for whoever found none
-        else:
-            self._wake_all()
+                self._let_others_in(queue.poll())
+        except VirtioError:
+            self._let_others_in(len(self._starved))     # they meet the error when they try
 
-    def _wake_all(self) -> None:
-        for event in self._waiting:
-            event.set()
+    def _let_others_in(self, count: int) -> None:
+        """As many requests as finished may find room now."""
+        while count > 0 and self._starved:
+            self._starved.popleft().set()
+            count -= 1
 
-    def _wake_all_soon(self) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake_all)
+    def _on_failure(self) -> None:
+        self._on_loop(lambda: self._let_others_in(len(self._starved)))
 
-
+    def _on_loop(self, call: Callable[[], None]) -> None:
+        """Do it now if this is the loop's thread, else there and soon."""
+        if threading.get_ident() == self._thread:
+            call()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)

@@ -83,6 +83,8 @@ cdef class BlkLoad:
     cdef readonly int last_status
     cdef uint64_t latencies[BUCKETS]
 
+    cdef int allocate(self) except -1
+    cdef int place(self, heads, data) except -1
     cdef uint64_t random_number(self) noexcept nogil
     cdef uint64_t choose_block(self) noexcept nogil
     cdef int start(self, uint64_t index, int64_t now) noexcept nogil

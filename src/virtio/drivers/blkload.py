@@ -94,8 +94,8 @@ class BlkLoad:
         self.polling, self.verify = polling, verify
         self.state = seed
         self.memory = (heads[1], data[1])
-        self._allocate()
-        self._place(heads, data)
+        self.allocate()
+        self.place(heads, data)
 
     def __dealloc__(self) -> None:
         free(self.slots)
@@ -103,19 +103,22 @@ class BlkLoad:
         free(self.busy)
 
     @cython.cfunc
-    def _allocate(self):
+    @cython.exceptval(-1, check=False)
+    def allocate(self) -> cython.int:
         self.slots = cython.cast(cython.pointer[Slot], calloc(self.depth, cython.sizeof(Slot)))
         if self.slots == cython.NULL:
             raise MemoryError
         if not self.verify:
-            return
+            return 0
         self.generations = cython.cast(cython.pointer[uint32_t], calloc(self.blocks, 4))
         self.busy = cython.cast(cython.pointer[cython.uchar], calloc(self.blocks, 1))
         if self.generations == cython.NULL or self.busy == cython.NULL:
             raise MemoryError
+        return 0
 
     @cython.cfunc
-    def _place(self, heads, data):
+    @cython.exceptval(-1, check=False)
+    def place(self, heads, data) -> cython.int:
         head_bytes: cython.uchar[::1] = heads[1]
         data_bytes: cython.uchar[::1] = data[1]
         i: cython.int
@@ -124,6 +127,7 @@ class BlkLoad:
             self.slots[i].data = cython.cast(cython.p_char, cython.address(data_bytes[i * self.block_size]))
             self.slots[i].head_address = heads[0] + i * HEAD
             self.slots[i].data_address = data[0] + i * self.block_size
+        return 0
 
     @property
     def fault(self) -> int:

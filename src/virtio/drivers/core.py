@@ -221,6 +221,8 @@ class Driver:
         if self._closed or isinstance(self._failure, DeviceGoneError):
             raise UsageError("a device that is closed or gone cannot be restarted; connect again")
         self.fail(DeviceError("the device was reset"))
+        for queue in self.queues:
+            queue.retire()
         self.transport.reset()
         self.free_queues()
         self._failure = None
@@ -239,6 +241,8 @@ class Driver:
 
     def _let_go(self) -> None:
         self._closed = True
+        for queue in self.queues:
+            queue.retire()
         try:
             self.transport.reset()
         except (VirtioError, OSError):

@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import NoReturn
 
 from virtio.drivers.blk import Blk
 from virtio.drivers.blkload import HEAD_SIZE, BlkLoad, bucket_limit
 from virtio.drivers.channel import Channel
 from virtio.drivers.memory import Buffer
 from virtio.drivers.queue import RequestQueue, again
-from virtio.errors import DeviceError, DeviceTimeoutError, UnsupportedRequestError, UsageError, VirtioError
+from virtio.errors import DeviceTimeoutError, UnsupportedRequestError, UsageError, VirtioError
 from virtio.spec import features as bits
 
 __all__ = ["LoadOptions", "LoadResult", "run_load"]
@@ -139,8 +140,11 @@ class _Generator:
     def run(self) -> None:
         """The thread's whole life; what goes wrong is kept in ``error``."""
         try:
-            self._work()
-            self._finish()
+            try:
+                self._work()
+            finally:
+                if self.queue.failure is None:
+                    self._finish()
         except BaseException as error:
             self.error = error
 
@@ -155,10 +159,10 @@ class _Generator:
             if left <= 0:
                 break
             self._slice(left)
-        self.load.allow(0)
 
     def _finish(self) -> None:
         """Wait for what is in flight, as long as something comes."""
+        self.load.allow(0)
         patience = time.monotonic() + self._timeout
         while self.load.in_flight:
             before = self.load.in_flight
@@ -166,16 +170,19 @@ class _Generator:
             if self.load.in_flight < before:
                 patience = time.monotonic() + self._timeout
             elif time.monotonic() > patience:
-                raise DeviceTimeoutError(f"queue {self.queue.index}: {before} requests are not answered")
+                self._fail(DeviceTimeoutError(f"queue {self.queue.index}: {before} requests are not answered"))
+
+    def _fail(self, error: VirtioError) -> NoReturn:
+        """The queue cannot be used any more: requests of ours are still on it."""
+        self.queue.fail(error)
+        raise again(error)
 
     def _slice(self, nanoseconds: int) -> None:
         fine = self.load.run(nanoseconds)
         if self.queue.failure is not None:
             raise again(self.queue.failure)
         if not fine:
-            self.queue.fail(DeviceError(f"queue {self.queue.index}: the device's used ring is nonsense"))
-            assert self.queue.failure is not None
-            raise again(self.queue.failure)
+            self._fail(self.queue.ring_error())
 
 
 def _check(disk: Blk, options: LoadOptions) -> None:

@@ -125,6 +125,12 @@ class RequestQueue:
         if self._listener is not None:
             self._listener()
 
+    def retire(self) -> None:
+        """After `fail`: return once no thread looks at the ring or its bells any more."""
+        with self._lock:
+            while self._leader or self._exclusive:
+                self._changed.wait(0.1)
+
     def listen(self, listener: Callable[[], None] | None) -> None:
         """Have ``listener`` called (in any thread) when the queue is stopped by `fail`."""
         self._listener = listener
@@ -149,6 +155,12 @@ class RequestQueue:
         finally:
             with self._lock:
                 self._exclusive = False
+                self._changed.notify_all()
+
+    def ring_error(self) -> VirtioError:
+        """What the device did wrong with the ring."""
+        fault = self.channel.queue.fault_error()
+        return DeviceError(f"queue {self.index}: the device's used ring is nonsense") if fault is None else fault
 
     def _check(self) -> None:
         if self.failure is not None:
@@ -173,8 +185,7 @@ class RequestQueue:
         while self.failure is None:
             finished = self.channel.reap()
             if finished is None:
-                self._fail(DeviceError(f"queue {self.index}: the device's used ring is nonsense "
-                                       f"(fault {self.channel.fault})"))
+                self._fail(self.ring_error())
                 break
             for token, written in finished:
                 self._finish(token, written)

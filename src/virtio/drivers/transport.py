@@ -100,7 +100,7 @@ class Transport(Protocol):
         """Block for what the device says; ends after GONE or `close`."""
 
     def reset(self) -> None:
-        """Reset the device: all queues and shared memory are forgotten once this returns."""
+        """Reset the device: once this returns it uses no queue and no memory. What was shared may stay so."""
 
     def close(self) -> None:
         """Let go of the device. Ends `events`. Closing twice is harmless."""

@@ -59,7 +59,7 @@ class Blk(Driver):
 
     def __init__(self, transport: Transport, options: BlkOptions | None = None) -> None:
         self.properties = Properties(capacity=0)
-        self._block_queues: list[BlkQueue] = []
+        self.block_queues: list[BlkQueue] = []
         self._completed: deque[BlkRequest] = deque()
         self._on_resize = options.on_resize if options else None
         super().__init__(transport, options)
@@ -276,7 +276,7 @@ class Blk(Driver):
         return [(address + at, size) for at, size in _windows(0, length, most)]
 
     def _block_queue(self, index: int | None) -> BlkQueue:
-        return self._block_queues[self.queue().index if index is None else index]
+        return self.block_queues[self.queue().index if index is None else index]
 
     # Life.
 
@@ -288,7 +288,7 @@ class Blk(Driver):
     def set_up_queues(self, count: int) -> None:
         """Each with memory for its requests' heads."""
         super().set_up_queues(count)
-        self._block_queues = [BlkQueue(queue, self.arena) for queue in self.queues]
+        self.block_queues = [BlkQueue(queue, self.arena) for queue in self.queues]
 
     def read_configuration(self) -> None:
         """Take over the configuration, and report a new capacity."""
@@ -299,9 +299,9 @@ class Blk(Driver):
             self._on_resize(self.capacity)
 
     def free_queues(self) -> None:
-        for queue in self._block_queues:
+        for queue in self.block_queues:
             queue.close()
-        self._block_queues = []
+        self.block_queues = []
         super().free_queues()
 
 

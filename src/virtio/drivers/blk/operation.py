@@ -149,7 +149,7 @@ class Operation:
         self.answer = b""
         self._pieces = pieces
         self._bounce = bounce
-        self._on_progress = on_progress
+        self.on_progress = on_progress
         self._issued = 0
         self._finished = 0
         self._released = False
@@ -187,8 +187,8 @@ class Operation:
             self.error = request.error
         if self._released and self._finished >= self._issued:
             self._free_bounce()
-        if self._on_progress is not None:
-            self._on_progress()
+        if self.on_progress is not None:
+            self.on_progress()
 
     def _free_bounce(self) -> None:
         if self._bounce is not None:
