@@ -144,10 +144,10 @@ class Listener:
         return listener
 
     def accept(self) -> socket.socket | None:
-        """The next front-end's connection; None if it is not there after all."""
+        """The next front-end's connection; None if it is not there after all. OSError if we cannot take it."""
         try:
             return self.socket.accept()[0]
-        except OSError:
+        except (BlockingIOError, ConnectionError):
             return None
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ class BackendSession:
         except VirtioError as error:
             self._report(error)
             self.close()
-        except OSError:
+        except ConnectionError:
             self.close()
         except Exception as error:
             # A bug, or a device's own code: it ends this connection, not the service.

@@ -99,7 +99,8 @@ class DeviceControl:
 
     def get_features(self, request: Request) -> Answer:
         """GET_FEATURES: the device's, and the transport's own two."""
-        return (self.attachment.offered_features & ~_UNSERVED & _ALL_64) | self._own_features
+        offered: int = self.attachment.offered_features
+        return (offered & ~_UNSERVED & _ALL_64) | self._own_features
 
     @property
     def _own_features(self) -> int:
@@ -172,7 +173,8 @@ class DeviceControl:
 
     def get_status(self, request: Request) -> Answer:
         """GET_STATUS."""
-        return self.attachment.status
+        status: int = self.attachment.status
+        return status
 
     def _forget(self) -> None:
         self.feature_mask = 0

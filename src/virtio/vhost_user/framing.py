@@ -18,6 +18,10 @@ MAX_FDS = 8
 """Descriptors with one message: a full memory table."""
 
 
+_VFIO_USER_REPLY_SIZE = 16
+"""A vfio-user error reply is its header alone; its size, 16, stands where our flags do, and ours are odd."""
+
+
 def close_all(fds: Iterable[int]) -> None:
     """Close descriptors that we own and nobody wants."""
     for fd in fds:
@@ -112,6 +116,11 @@ class Inbox:
 
 def _checked(header: Header) -> Header:
     version = header.flags & VERSION_MASK
+    if header.flags == _VFIO_USER_REPLY_SIZE:
+        raise ProtocolError(
+            "the other side speaks vfio-user, not vhost-user",
+            fix="use the socket as a vfio-user one, or start the other program in its vhost-user mode",
+        )
     if version != VERSION:
         raise ProtocolError(
             f"a message of vhost-user version {version} arrived; only version {VERSION} exists",

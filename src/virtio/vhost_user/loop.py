@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import select
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +29,8 @@ class ControlLoop:
         self._delayed: list[tuple[float, int, Callback]] = []
         self._order = count()
         self._closed = False
+        # Reentrant: a signal handler may call while the thread it interrupts does.
+        self._lock = threading.RLock()
         self._epoll.register(self._wake, select.EPOLLIN)
 
     def on_readable(self, fd: int, callback: Callback | None) -> None:
@@ -46,8 +49,9 @@ class ControlLoop:
     def call(self, callback: Callback) -> None:
         """Have ``callback`` run soon on the loop's thread. Any thread may say so."""
         self._calls.append(callback)
-        if not self._closed:
-            os.eventfd_write(self._wake, 1)
+        with self._lock:
+            if not self._closed:
+                os.eventfd_write(self._wake, 1)
 
     def call_later(self, seconds: float, callback: Callback) -> None:
         """Have ``callback`` run once, ``seconds`` from now."""
@@ -71,9 +75,12 @@ class ControlLoop:
 
     def close(self) -> None:
         """Give back the loop's own descriptors."""
-        self._closed = True
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            os.close(self._wake)
         self._epoll.close()
-        os.close(self._wake)
 
     def _patience(self, timeout: float | None) -> float | None:
         if self._calls:

@@ -106,7 +106,17 @@ class Service:
             self._loop.call_later(RETRY_SECONDS, self._reconnect)
 
     def _accept(self) -> None:
-        if self._listener is not None and (sock := self._listener.accept()):
+        if self._listener is None:
+            return
+        try:
+            sock = self._listener.accept()
+        except OSError as error:
+            # Out of descriptors, say: come back later instead of being woken again at once.
+            self._report(HostError(f"cannot accept a front-end: {error.strerror}"))
+            self._loop.on_readable(self._listener.socket.fileno(), None)
+            self._loop.call_later(RETRY_SECONDS, self._wait)
+            return
+        if sock is not None:
             # One front-end at a time: others wait in the socket's queue.
             self._loop.on_readable(self._listener.socket.fileno(), None)
             self._serve(sock)
