@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 from virtio.drivers.channel import Channel
 from virtio.drivers.memory import Arena, Buffer
-from virtio.drivers.queue import RequestQueue
+from virtio.drivers.queue import RequestQueue, again
 from virtio.drivers.rings import lay_out
 from virtio.drivers.transport import Event, EventKind, Transport, read_config_stably
 from virtio.errors import DeviceError, DeviceGoneError, FeatureError, UsageError, VirtioError
@@ -162,6 +162,8 @@ class Driver:
 
     def queue(self) -> RequestQueue:
         """The calling thread's queue: threads are spread over the queues in the order they come."""
+        if not self.queues:
+            raise again(self._failure or DeviceError("the device is being brought up"))
         index: int | None = getattr(self._chosen, "index", None)
         if index is None or index >= len(self.queues):
             index = self._round_robin % len(self.queues)
