@@ -72,8 +72,16 @@ def storage_daemon(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 class Daemon:
     """One qemu-storage-daemon exporting one raw image over vhost-user."""
 
-    def __init__(self, program: str, folder: Path, *, size: int = 16 << 20, num_queues: int = 1,
-                 writable: bool = True, block_size: int = 512) -> None:
+    def __init__(
+        self,
+        program: str,
+        folder: Path,
+        *,
+        size: int = 16 << 20,
+        num_queues: int = 1,
+        writable: bool = True,
+        block_size: int = 512,
+    ) -> None:
         self.image = folder / "disk.img"
         self.socket = str(folder / "disk.sock")
         self.qmp = str(folder / "qmp.sock")
@@ -83,13 +91,21 @@ class Daemon:
             f"type=vhost-user-blk,id=e,node-name=disk,addr.type=unix,addr.path={self.socket},"
             f"writable={'on' if writable else 'off'},num-queues={num_queues},logical-block-size={block_size}"
         )
-        self.process = subprocess.Popen([
-            program,
-            "--chardev", f"socket,id=qmp,path={self.qmp},server=on,wait=off", "--monitor", "chardev=qmp",
-            "--blockdev", f"driver=file,node-name=file,filename={self.image},discard=unmap",
-            "--blockdev", "driver=raw,node-name=disk,file=file,discard=unmap",
-            "--export", export,
-        ])
+        self.process = subprocess.Popen(
+            [
+                program,
+                "--chardev",
+                f"socket,id=qmp,path={self.qmp},server=on,wait=off",
+                "--monitor",
+                "chardev=qmp",
+                "--blockdev",
+                f"driver=file,node-name=file,filename={self.image},discard=unmap",
+                "--blockdev",
+                "driver=raw,node-name=disk,file=file,discard=unmap",
+                "--export",
+                export,
+            ]
+        )
         deadline = time.monotonic() + 10
         while not Path(self.socket).exists():
             assert self.process.poll() is None, "qemu-storage-daemon did not start"

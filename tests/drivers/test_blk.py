@@ -53,7 +53,7 @@ def test_segments_within_size_max_and_seg_max(connect: Connect) -> None:
     disk = connect(loopback(model, features=features, config=blk_config(size_max=4096, seg_max=3)))
     disk.write(0, bytes(range(256)) * 256)
     assert model.data[:65536] == bytes(range(256)) * 256
-    assert model.seen == [blk.T_OUT] * 6    # 64 KiB in requests of 12 KiB
+    assert model.seen == [blk.T_OUT] * 6  # 64 KiB in requests of 12 KiB
 
 
 def test_what_the_disk_says_of_itself(connect: Connect) -> None:
@@ -71,7 +71,7 @@ def test_fields_of_features_not_negotiated_are_not_read(connect: Connect) -> Non
     disk = connect(transport)
     assert disk.properties.block_size == 512
     assert disk.properties.segments == 1
-    disk.flush()    # nothing to do
+    disk.flush()  # nothing to do
     with pytest.raises(UnsupportedRequestError, match="DISCARD"):
         disk.discard(0, 512)
 
@@ -84,7 +84,7 @@ def test_discard_and_write_zeroes_within_limits(connect: Connect) -> None:
     disk.discard(1 << 20, 1 << 20)
     assert model.data[:2560] == b"x" * 512 + bytes(1536) + b"x" * 512
     assert model.data[1 << 20 :] == bytes(1 << 20)
-    assert model.seen.count(blk.T_DISCARD) == 2     # 2048 sectors, at most 1024 each
+    assert model.seen.count(blk.T_DISCARD) == 2  # 2048 sectors, at most 1024 each
 
 
 def test_the_cache_mode(connect: Connect) -> None:
@@ -93,7 +93,7 @@ def test_the_cache_mode(connect: Connect) -> None:
     disk.writeback = False
     assert not disk.writeback
     fixed = connect(loopback(features=BLK_FEATURES & ~bits.mask(blk.F_CONFIG_WCE)))
-    assert fixed.writeback      # FLUSH alone: a volatile cache must be assumed
+    assert fixed.writeback  # FLUSH alone: a volatile cache must be assumed
     with pytest.raises(UnsupportedRequestError):
         fixed.writeback = False
 
@@ -117,7 +117,12 @@ def test_a_read_only_disk(connect: Connect) -> None:
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(blk.S_IOERR, DeviceIOError), (blk.S_UNSUPP, UnsupportedRequestError), (77, DeviceError), (255, DeviceError)],
+    [
+        (blk.S_IOERR, DeviceIOError),
+        (blk.S_UNSUPP, UnsupportedRequestError),
+        (77, DeviceError),
+        (255, DeviceError),
+    ],
 )
 def test_statuses_are_exceptions_and_free_what_they_held(
     connect: Connect, status: int, error: type[Exception]
@@ -209,7 +214,7 @@ def test_a_late_answer_harms_nobody(connect: Connect) -> None:
     free = disk.arena.free_bytes
     with pytest.raises(DeviceTimeoutError):
         disk.read(0, 512)
-    assert disk.arena.free_bytes < free     # the device may still write there
+    assert disk.arena.free_bytes < free  # the device may still write there
     release.set()
     deadline = time.monotonic() + 5
     while disk.arena.free_bytes != free and time.monotonic() < deadline:

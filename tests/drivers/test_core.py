@@ -27,7 +27,15 @@ def test_the_initialisation_sequence(connect: Connect) -> None:
     transport = disk_transport()
     connect(transport, num_queues=2)
     assert transport.log == [
-        "reset", "ACKNOWLEDGE", "DRIVER", "features?", "features!", "FEATURES_OK", "queue 0", "queue 1", "DRIVER_OK",
+        "reset",
+        "ACKNOWLEDGE",
+        "DRIVER",
+        "features?",
+        "features!",
+        "FEATURES_OK",
+        "queue 0",
+        "queue 1",
+        "DRIVER_OK",
     ]
 
 

@@ -39,7 +39,10 @@ def test_a_device_that_gives_little_is_asked_again() -> None:
 
 
 def test_a_device_that_gives_nothing() -> None:
-    with Entropy(Loopback(serve=fill(0), features=FEATURES)) as source, pytest.raises(DeviceError, match="nothing"):
+    with (
+        Entropy(Loopback(serve=fill(0), features=FEATURES)) as source,
+        pytest.raises(DeviceError, match="nothing"),
+    ):
         source.read(5)
 
 

@@ -106,6 +106,8 @@ def test_bells_without_reason(connect: Callable[..., Blk]) -> None:
 )
 def test_a_configuration_that_makes_no_sense(connect: Callable[..., Blk], config: bytes) -> None:
     features = BLK_FEATURES | bits.mask(blk.F_SIZE_MAX)
-    disk = connect(Loopback(serve=lambda readable, writable: 0, features=features, config=config), num_queues=4)
+    disk = connect(
+        Loopback(serve=lambda readable, writable: 0, features=features, config=config), num_queues=4
+    )
     assert disk.block_size >= 1
     assert 1 <= len(disk.queues) <= 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_number_of_requests(connect: Connect, packed: bool, polling: bool) -> 
     assert result.requests == 501 == model.seen.count(blk.T_IN) == sum(result.latencies.values())
     assert result.errors == 0
     assert 0 < result.percentile(50) <= result.percentile(99) <= result.max_latency
-    assert disk.read(0, 512) == bytes(512)      # the queue is as it was
+    assert disk.read(0, 512) == bytes(512)  # the queue is as it was
 
 
 def test_a_time(connect: Connect) -> None:
@@ -108,8 +109,13 @@ def test_errors_are_counted(connect: Connect) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"depth": 0}, {"depth": 300}, {"block_size": 1000}, {"seconds": None}, {"read_percent": 101},
-        {"span": 100}, {"verify": True, "span": 4096 * 20, "depth": 32},
+        {"depth": 0},
+        {"depth": 300},
+        {"block_size": 1000},
+        {"seconds": None},
+        {"read_percent": 101},
+        {"span": 100},
+        {"verify": True, "span": 4096 * 20, "depth": 32},
     ],
     ids=str,
 )
@@ -155,8 +161,17 @@ def test_a_device_that_falls_silent(connect: Connect) -> None:
 
 def test_percentiles() -> None:
     result = LoadResult(
-        requests=100, seconds=2.0, errors=0, mismatches=0, first_mismatch=None, cpu_seconds=1.0, kicks=0,
-        sleeps=0, max_latency=900, latencies={10: 50, 20: 49, 1000: 1}, block_size=4096,
+        requests=100,
+        seconds=2.0,
+        errors=0,
+        mismatches=0,
+        first_mismatch=None,
+        cpu_seconds=1.0,
+        kicks=0,
+        sleeps=0,
+        max_latency=900,
+        latencies={10: 50, 20: 49, 1000: 1},
+        block_size=4096,
     )
     assert [result.percentile(percent) for percent in (0, 50, 51, 99, 100)] == [10, 10, 20, 20, 900]
     assert result.bandwidth == 50 * 4096
@@ -165,7 +180,7 @@ def test_percentiles() -> None:
 def test_buckets_are_three_per_cent_wide() -> None:
     limits = [bucket_limit(bucket) for bucket in range(BUCKET_COUNT)]
     assert limits == sorted(set(limits))
-    assert all(after / before < 1.04 for before, after in zip(limits[31:], limits[32:], strict=False))
+    assert all(after / before < 1.04 for before, after in pairwise(limits[31:]))
 
 
 @given(st.integers(0, BUCKET_COUNT - 2))
