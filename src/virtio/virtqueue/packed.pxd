@@ -84,23 +84,27 @@ cdef class PackedDeviceQueue(DeviceQueue):
     cdef uint32_t *device_events    # ours
     cdef Position avail             # the next descriptor to take
     cdef Position used              # the next to write back
-    cdef uint32_t held_slots        # descriptors taken and not yet used
+    cdef uint32_t held              # descriptors of chains taken and not yet on the ring again
     # What was given since the last publish.
-    cdef Position given_from
-    cdef uint32_t given_slots       # descriptors, of all chains
-    cdef uint16_t first_flags       # of the first used descriptor; written when all others are
+    cdef Position first             # where its first used descriptor is,
+    cdef uint16_t first_flags       # whose flags are written after all the others
+    cdef uint32_t steps             # descriptors it covers; 0: nothing was given
 
     cdef int read_chain(self, Chain *chain, uint16_t flags) noexcept nogil
     cdef int read_table(self, Chain *chain, uint64_t address, uint32_t length) noexcept nogil
+    cdef int read_entry(self, uint64_t address, Descriptor *entry) noexcept nogil
+    cdef void hold(self, Chain *chain) noexcept nogil
     cdef void write_used(self, Chain *chain) noexcept nogil
+    cdef void log_descriptor(self, Descriptor *descriptor) noexcept nogil
+    cdef void set_events(self, uint32_t events) noexcept nogil
 
 
 cdef struct Slot:
-    # What the driver remembers of a buffer id
+    # What the driver remembers of a buffer id.
     uint64_t token
     uint64_t writable_length    # bytes
-    uint32_t descriptors        # of the ring; 0 when the id is free
-    uint32_t next_free
+    uint32_t descriptors        # of the ring; 0 while the id is free
+    uint32_t next_free          # id
 
 
 cdef class PackedDriverQueue(DriverQueue):
@@ -109,13 +113,25 @@ cdef class PackedDriverQueue(DriverQueue):
     cdef uint32_t *driver_events    # ours
     cdef uint32_t *device_events    # the device's wishes; read only
     cdef Slot *slots                # by buffer id
-    cdef uint32_t free_id           # the next to hand out; with IN_ORDER they go round
+    cdef uint32_t free_id           # the next to hand out
+    cdef Descriptor *tables         # indirect tables by buffer id; NULL: none
+    cdef uint64_t tables_address
+    cdef uint32_t table_entries
     cdef Position avail             # the next descriptor to fill
     cdef Position used              # the next that the device will write
     # What was added since the last publish.
-    cdef Position added_from
-    cdef uint32_t added_slots
-    cdef uint16_t first_flags
+    cdef Position first             # where its first descriptor is,
+    cdef uint16_t first_flags       # whose flags are written after all the others
+    cdef uint32_t steps             # descriptors it covers; 0: nothing was added
     # With IN_ORDER: chains that the last used descriptor read finished and that are not reaped yet.
-    cdef uint32_t batch
-    cdef uint32_t batch_written     # bytes, of its last chain
+    cdef uint32_t oldest_id
+    cdef uint32_t batch_last        # id of its last chain
+    cdef uint32_t batch_written     # bytes the device wrote to that
+    cdef bint in_batch
+
+    cdef void place(self, uint64_t address, uint32_t length, uint32_t id, uint16_t flags) noexcept nogil
+    cdef void write_table(self, const Buffer *buffers, int readable, int count, uint32_t id) noexcept nogil
+    cdef bint is_used(self, uint16_t flags) noexcept nogil
+    cdef int read_used(self, uint16_t flags) noexcept nogil
+    cdef void finish(self, Completion *completion) noexcept nogil
+    cdef int _make_slots(self) except -1

@@ -126,12 +126,12 @@ class DriverEnd(End):
         """
         position = next((at for at, chain in enumerate(self.outstanding) if chain.id == id), None)
         if position is None:
-            raise Malformed("NOT_OUTSTANDING", id)
+            raise Malformed("USED_ID", id)
         first = 0 if self.in_order else position
         settled = self.outstanding[first : position + 1]
         del self.outstanding[first : position + 1]
         if written > settled[-1].writable_length:
-            raise Malformed("WRITTEN_TOO_LONG", written)
+            raise Malformed("USED_LENGTH", written)
         for chain in settled[:-1]:
             chain.written = chain.writable_length
         settled[-1].written = written

@@ -192,12 +192,12 @@ class SplitDriver(DriverEnd):
         found: list[tuple[int, int]] = []
         index = self.memory.load(self.device_area + INDEX, 2)
         if distance(index, self.used_index) > len(self.outstanding):
-            raise Malformed("USED_INDEX_JUMP", index)
+            raise Malformed("USED_JUMP", index)
         while self.used_index != index:
             element = self.device_area + RING + 8 * (self.used_index % self.size)
             settled = self.settle(self.memory.load(element, 4), self.memory.load(element + 4, 4))
             if len(settled) > distance(index, self.used_index):
-                raise Malformed("USED_INDEX_JUMP", index)
+                raise Malformed("USED_JUMP", index)
             self.used_index = (self.used_index + len(settled)) % (1 << 16)
             for chain in settled:
                 self.free += self.occupied.pop(chain.id)
