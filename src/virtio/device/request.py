@@ -115,13 +115,12 @@ class Request:
         wanted: uint64_t = left if size < 0 or size > left else size
         data = PyBytes_FromStringAndSize(cython.NULL, wanted)
         target: cython.p_char = PyBytes_AS_STRING(data)
-        run: uint64_t
+        run: uint64_t = 0
         while wanted > 0:
-            run = available_run(chain, cython.address(self.reading), 0, wanted)
-            memcpy(target, piece(chain, cython.address(self.reading), 0), run)
+            source = step(chain, cython.address(self.reading), wanted, cython.address(run))
+            memcpy(target, source, run)
             target += run
             wanted -= run
-            advance(cython.address(self.reading), run)
         return data
 
     def write(self, data):
@@ -264,15 +263,34 @@ def join(chain: cython.pointer[Chain]) -> bytes:
 
 @cython.cfunc
 @cython.exceptval(check=False)
+def step(
+    chain: cython.pointer[Chain],
+    cursor: cython.pointer[Cursor],
+    wanted: uint64_t,
+    run: cython.pointer[uint64_t],
+) -> cython.p_char:
+    """Where ``cursor`` stands, with how many of ``wanted`` bytes lie there in ``run``; moves it past them."""
+    segment: uint32_t = cursor.segment
+    start: cython.p_char = cython.cast(cython.p_char, chain.segments[segment].iov_base) + cursor.offset
+    left: uint64_t = chain.segments[segment].iov_len - cursor.offset
+    run[0] = min(left, wanted)
+    cursor.passed += run[0]
+    cursor.offset += run[0]
+    if run[0] == left:
+        cursor.segment += 1
+        cursor.offset = 0
+    return start
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
 def scatter(
     chain: cython.pointer[Chain], cursor: cython.pointer[Cursor], data: cython.p_char, size: uint64_t
 ) -> cython.void:
     """Copy ``size`` bytes, which fit, to where ``cursor`` stands, and move it on."""
-    run: uint64_t
+    run: uint64_t = 0
     while size > 0:
-        run = available_run(chain, cursor, chain.readable, size)
-        # The source may be a view of this very memory.
-        memmove(piece(chain, cursor, chain.readable), data, run)
+        target = step(chain, cursor, size, cython.address(run))
+        memmove(target, data, run)      # the source may be a view of this very memory
         data += run
         size -= run
-        advance(cursor, run)

@@ -13,31 +13,25 @@ A legacy driver (VERSION_1 not accepted) goes from DRIVER to DRIVER_OK without F
 
 from __future__ import annotations
 
-__all__ = [
-    "ACKNOWLEDGE",
-    "DEVICE_NEEDS_RESET",
-    "DRIVER",
-    "DRIVER_OK",
-    "FAILED",
-    "FEATURES_OK",
-    "after",
-    "problems",
-]
+from virtio.spec.status import (
+    ACKNOWLEDGE,
+    DEVICE_NEEDS_RESET,
+    DRIVER,
+    DRIVER_OK,
+    FAILED,
+    FEATURES_OK,
+    describe,
+)
 
-ACKNOWLEDGE = 1
-DRIVER = 2
-DRIVER_OK = 4
-FEATURES_OK = 8
-DEVICE_NEEDS_RESET = 64
-FAILED = 128
+__all__ = ["after", "problems"]
 
-# bit -> name, what must be set before it, and the same for a legacy driver
+# bit -> what must be set before it, and the same for a legacy driver
 STEPS = {
-    ACKNOWLEDGE: ("ACKNOWLEDGE", 0, 0),
-    DRIVER: ("DRIVER", ACKNOWLEDGE, ACKNOWLEDGE),
-    FEATURES_OK: ("FEATURES_OK", ACKNOWLEDGE | DRIVER, ACKNOWLEDGE | DRIVER),
-    DRIVER_OK: ("DRIVER_OK", ACKNOWLEDGE | DRIVER | FEATURES_OK, ACKNOWLEDGE | DRIVER),
-    FAILED: ("FAILED", 0, 0),
+    ACKNOWLEDGE: (0, 0),
+    DRIVER: (ACKNOWLEDGE, ACKNOWLEDGE),
+    FEATURES_OK: (ACKNOWLEDGE | DRIVER, ACKNOWLEDGE | DRIVER),
+    DRIVER_OK: (ACKNOWLEDGE | DRIVER | FEATURES_OK, ACKNOWLEDGE | DRIVER),
+    FAILED: (0, 0),
 }
 KNOWN = sum(STEPS) | DEVICE_NEEDS_RESET
 
@@ -63,14 +57,10 @@ def problems(old: int, written: int, *, legacy: bool = False) -> list[str]:
     if written == 0:
         return []
     found = [f"unknown status bits {written & ~KNOWN:#x}"] if written & ~KNOWN else []
-    for bit, (name, modern_before, legacy_before) in STEPS.items():
+    for bit, (modern_before, legacy_before) in STEPS.items():
         if old & bit and not written & bit:
-            found.append(f"{name} cleared without a reset")
+            found.append(f"{describe(bit)} cleared without a reset")
         missing = (legacy_before if legacy else modern_before) & ~(old | written)
         if written & bit and not old & bit and missing:
-            found.append(f"{name} set before {_names(missing)}")
+            found.append(f"{describe(bit)} set before {describe(missing)}")
     return found
-
-
-def _names(bits: int) -> str:
-    return " and ".join(name for bit, (name, _, _) in STEPS.items() if bits & bit)

@@ -18,6 +18,7 @@ import threading
 import cython
 from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
+from cython.cimports.posix.unistd import close as close_fd
 from cython.cimports.posix.unistd import read, write
 from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.virtqueue.queue import (
@@ -71,20 +72,22 @@ class QueueWorker:
     any number of times; ``stop_soon``, ``settle``, ``close``. Those are the control thread's.
     """
 
+    def __cinit__(self):
+        self.kick_fd = self.call_fd = self.err_fd = self.completion_fd = -1
+        self.wake_fd = self.settled_fd = -1
+
     def __init__(self, queue: DeviceQueue) -> None:
         self.queue = queue
         self.name = "queue"
-        self.kick_fd = self.call_fd = self.err_fd = self.completion_fd = -1
-        self.wake_fd = self.settled_fd = -1
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.settled_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.settled = WORKER_STOP
         self.state = WORKER_STOP
 
     def __dealloc__(self):
-        if self.wake_fd > 0:
+        if self.wake_fd >= 0:
             close_fd(self.wake_fd)
-        if self.settled_fd > 0:
+        if self.settled_fd >= 0:
             close_fd(self.settled_fd)
 
     # What the control thread calls.
@@ -186,13 +189,13 @@ class QueueWorker:
         """Whether the caller is this worker's thread."""
         return self.thread is threading.current_thread()
 
-    def resume(self, queue: DeviceQueue | None = None) -> None:
-        """Serve again after a pause, another ring if given: the same one seen through other memory."""
-        if queue is not None:
-            self.queue = queue
-            self.halted = 0
-        if self.halted == RING_IOTLB_MISS:
-            self.halted = 0
+    def replace(self, queue: DeviceQueue) -> None:
+        """While paused: serve this ring from now on, the same one seen through other memory."""
+        self.queue = queue
+        self.halted = 0
+
+    def resume(self) -> None:
+        """Serve again after a pause."""
         atomic.store_int(cython.address(self.settled), WORKER_RUN, atomic.SEQ_CST)
         self._want(WORKER_RUN)
 
