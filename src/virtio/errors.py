@@ -17,7 +17,11 @@
      |    +-- DeviceError       the device (a back-end we drive) broke the specification
      |         +-- UsedIndexError, UsedIdError, UsedLengthError
      +-- DrainError             a queue stopped with requests still in flight
+     |    +-- DeviceGoneError   the device we drove went away
+     |    +-- DeviceTimeoutError  the device we drive does not answer
+     |    +-- RefusedError      the other side answered a request with a failure
      +-- HostError              the environment lacks something (4)
+          +-- AddressInUseError another program serves that socket
           +-- StorageError      a disk image missing, locked, read-only ...
 
 Each class has a stable ``code`` (``virtio explain CODE`` prints its docstring) and a ``fix``. The message
@@ -31,6 +35,7 @@ from typing import ClassVar
 __all__ = [
     "RING_FAULTS",
     "AddressError",
+    "AddressInUseError",
     "AddressWrapError",
     "BufferAddressError",
     "ChainLoopError",
@@ -41,6 +46,8 @@ __all__ = [
     "DescriptorIndexError",
     "DeviceError",
     "DrainError",
+    "DeviceGoneError",
+    "DeviceTimeoutError",
     "DriverError",
     "EmptyChainError",
     "FeatureError",
@@ -57,6 +64,7 @@ __all__ = [
     "NotSharedError",
     "PeerError",
     "ProtocolError",
+    "RefusedError",
     "RegionError",
     "RequestError",
     "RingAreaError",
@@ -370,11 +378,45 @@ class UsedLengthError(DeviceError):
     code = "E-USED-LENGTH"
 
 
+class DeviceGoneError(PeerError):
+    """The device we drive went away: its program ended, or closed the connection.
+
+    Every request that was under way fails with this error; what they did to the device is unknown.
+    """
+
+    code = "E-GONE"
+    fix = "see the device program's own messages, start it again and connect again"
+
+
+class DeviceTimeoutError(PeerError, TimeoutError):
+    """The device did not finish a request in time. The request stays with the device.
+
+    Its buffers are not used again before the device gives them back or is reset.
+    """
+
+    code = "E-TIMEOUT"
+    fix = "pass a longer timeout, or find out what the device program is waiting for"
+
+
+class RefusedError(PeerError):
+    """The program at the other end answered a vhost-user request with a failure."""
+
+    code = "E-REFUSED"
+    fix = "see the messages of the program at the other end: it knows the reason"
+
+
 class HostError(VirtioError):
     """This machine lacks something that is needed, or refuses it."""
 
     code = "E-HOST"
     exit_status = 4
+
+
+class AddressInUseError(HostError):
+    """Another program is alive and serves that very socket, so it is not taken away from it."""
+
+    code = "E-IN-USE"
+    fix = "stop the other program or choose another path"
 
 
 class StorageError(HostError):
