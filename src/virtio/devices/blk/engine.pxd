@@ -7,7 +7,7 @@ from virtio.device.worker cimport QueueWorker
 from virtio.devices.blk.executor cimport Executor
 from virtio.devices.blk.request cimport ID_BYTES, Lane, Request
 from virtio.storage.backend cimport Backend
-from virtio.virtqueue.queue cimport Chain
+from virtio.virtqueue.queue cimport Chain, DeviceQueue
 
 cdef enum:
     MOST_MERGED = 1 << 20   # bytes; a longer call saves nothing more
