@@ -6,15 +6,18 @@
      +-- UsageError             yours: a wrong flag, a wrong call (2)
      |    +-- FeatureError      a feature set that cannot be
      |    +-- StorageUrlError   a storage URL that makes no sense
+     |    +-- RequestError      a request used after its completion, or overfilled
      +-- PeerError              the other program broke the protocol (3)
      |    +-- ProtocolError     a vhost-user message that is not one
      |    +-- NotSharedError    a front-end whose memory we cannot reach
      |    +-- AddressError      an address that is not guest memory
      |    +-- RegionError       a memory region that cannot be
      |    +-- DriverError       the driver (the guest) broke the specification
+     |    |    +-- ConfigError  an access to the configuration space that it does not allow
      |    |    +-- RingError    a virtqueue that is malformed; one class per way (RING_FAULTS)
      |    +-- DeviceError       the device (a back-end we drive) broke the specification
      |         +-- UsedIndexError, UsedIdError, UsedLengthError
+     +-- DrainError             a queue stopped with requests still in flight
      +-- HostError              the environment lacks something (4)
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
@@ -37,8 +40,10 @@ __all__ = [
     "ChainMemoryError",
     "ChainOrderError",
     "ChainTruncatedError",
+    "ConfigError",
     "DescriptorIndexError",
     "DeviceError",
+    "DrainError",
     "DriverError",
     "EmptyChainError",
     "FeatureError",
@@ -56,6 +61,7 @@ __all__ = [
     "PeerError",
     "ProtocolError",
     "RegionError",
+    "RequestError",
     "RingAreaError",
     "RingError",
     "StorageDirectError",
@@ -121,6 +127,27 @@ class StorageUrlError(UsageError):
     fix = "write a path, file:PATH, mem:SIZE or null:SIZE (sizes such as 512M or 1G)"
 
 
+class RequestError(UsageError):
+    """A device used a request in a way that cannot be: after its completion, or past its end.
+
+    A request is the device's from the moment it is handed over until it is completed; afterwards its
+    buffers are the driver's again. What is written must fit the buffers that the driver provided.
+    """
+
+    code = "E-REQUEST"
+
+
+class DrainError(VirtioError):
+    """A queue had to stop, and the device did not finish the requests in flight in the time allowed.
+
+    They were given up: the driver does not get them back. A handler that blocks, or storage that hangs,
+    is the usual cause. ``Queue(drain=SECONDS)`` sets the time.
+    """
+
+    code = "E-DRAIN"
+    fix = "find out what the device's handler or storage waits for, or allow more time: Queue(drain=SECONDS)"
+
+
 class PeerError(VirtioError):
     """The program at the other end of the socket did something its protocol forbids."""
 
@@ -165,6 +192,15 @@ class DriverError(PeerError):
     """The driver in the guest did something that the virtio specification forbids."""
 
     code = "E-DRIVER"
+
+
+class ConfigError(DriverError):
+    """The driver read or wrote the configuration space where, or in a way that, it may not.
+
+    Virtio 1.4, 2.5: only fields described as writable by the driver may be written.
+    """
+
+    code = "E-CONFIG"
 
 
 class RingError(DriverError):
