@@ -5,6 +5,7 @@
     VirtioError                 any error of pyvirtio's own; exit status 1
      +-- UsageError             yours: a wrong flag, a wrong call (2)
      |    +-- FeatureError      a feature set that cannot be
+     |    +-- StorageUrlError   a storage URL that makes no sense
      |    +-- RequestError      a request used after its completion, or overfilled
      +-- PeerError              the other program broke the protocol (3)
      |    +-- ProtocolError     a vhost-user message that is not one
@@ -23,6 +24,9 @@
      +-- HostError              the environment lacks something (4)
           +-- AddressInUseError another program serves that socket
           +-- StorageError      a disk image missing, locked, read-only ...
+          +-- StorageError      a disk image that cannot be used
+               +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
+                   StorageSizeError, StorageDirectError
 
 Each class has a stable ``code`` (``virtio explain CODE`` prints its docstring) and a ``fix``. The message
 of an instance says what happened; ``str(error)`` is that message alone, ``error.report()`` adds the fix.
@@ -69,7 +73,14 @@ __all__ = [
     "RequestError",
     "RingAreaError",
     "RingError",
+    "StorageDirectError",
     "StorageError",
+    "StorageKindError",
+    "StorageLockedError",
+    "StorageMissingError",
+    "StoragePermissionError",
+    "StorageSizeError",
+    "StorageUrlError",
     "TooManyChainsError",
     "UsageError",
     "UsedIdError",
@@ -112,6 +123,17 @@ class FeatureError(UsageError):
     """
 
     code = "E-FEATURE"
+
+
+class StorageUrlError(UsageError):
+    """A storage URL names an unknown scheme, an unknown option or a size that is not one.
+
+    Storage is a path, ``file:PATH[?direct=on&read-only=on&lock=off]``, ``mem:SIZE`` or ``null:SIZE``; sizes
+    are bytes or carry a suffix k, M, G or T (powers of 1024).
+    """
+
+    code = "E-STORAGE-URL"
+    fix = "write a path, file:PATH, mem:SIZE or null:SIZE (sizes such as 512M or 1G)"
 
 
 class RequestError(UsageError):
@@ -423,6 +445,52 @@ class StorageError(HostError):
     """A disk's storage cannot be opened or used: missing, locked, not writable, not a disk."""
 
     code = "E-STORAGE"
+
+
+class StorageMissingError(StorageError):
+    """The disk's file does not exist, nor is one made for you: its size would have to be guessed."""
+
+    code = "E-STORAGE-MISSING"
+    fix = "check the path, or make an empty disk with: truncate -s 1G PATH"
+
+
+class StorageKindError(StorageError):
+    """The path is neither a regular file nor a block device, so it has no sectors to serve."""
+
+    code = "E-STORAGE-KIND"
+    fix = "give a disk image or a block device"
+
+
+class StoragePermissionError(StorageError):
+    """The file may not be opened as asked: no permission, or it is on something read-only."""
+
+    code = "E-STORAGE-PERMISSION"
+    fix = "grant access to the file, or serve it read-only (--read-only)"
+
+
+class StorageLockedError(StorageError):
+    """Another program uses the disk in a way that excludes this use.
+
+    A writer needs the disk for itself, readers share it. The lock is an open-file-description lock that QEMU,
+    Cloud Hypervisor and pyvirtio respect; a mounted block device counts as locked too.
+    """
+
+    code = "E-STORAGE-LOCKED"
+    fix = "stop the other user, open both read-only, or, knowing better, add ?lock=off to a file: URL"
+
+
+class StorageSizeError(StorageError):
+    """The disk is smaller than one sector, or cannot be given the size asked for."""
+
+    code = "E-STORAGE-SIZE"
+    fix = "give the disk a size that is a multiple of 512 bytes"
+
+
+class StorageDirectError(StorageError):
+    """The file system does not do direct I/O (O_DIRECT), which ``cache=none`` asks for."""
+
+    code = "E-STORAGE-DIRECT"
+    fix = "use cache=writeback, or keep the image on a file system with direct I/O (ext4, xfs, btrfs)"
 
 
 # Why a queue stopped (virtqueue.queue.RingFault), as exceptions.
