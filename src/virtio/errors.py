@@ -23,6 +23,14 @@
      |    +-- RefusedError      the other side answered a request with a failure
      +-- HostError              the environment lacks something (4)
           +-- AddressInUseError another program serves that socket
+     |    |    +-- UsedIndexError, UsedIdError, UsedLengthError
+     |    +-- DeviceGoneError   the device we drove went away
+     |    +-- DeviceTimeoutError  the device we drive does not answer
+     +-- RequestError           the device answered: no
+     |    +-- DeviceIOError     it tried and failed
+     |    +-- UnsupportedRequestError  it does not do that
+     +-- HostError              the environment lacks something (4)
+     |    +-- ArenaExhaustedError  no shared memory left for requests
           +-- StorageError      a disk image missing, locked, read-only ...
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
@@ -41,6 +49,7 @@ __all__ = [
     "AddressError",
     "AddressInUseError",
     "AddressWrapError",
+    "ArenaExhaustedError",
     "BufferAddressError",
     "ChainLoopError",
     "ChainMemoryError",
@@ -51,6 +60,8 @@ __all__ = [
     "DeviceError",
     "DrainError",
     "DeviceGoneError",
+    "DeviceGoneError",
+    "DeviceIOError",
     "DeviceTimeoutError",
     "DriverError",
     "EmptyChainError",
@@ -82,6 +93,7 @@ __all__ = [
     "StorageSizeError",
     "StorageUrlError",
     "TooManyChainsError",
+    "UnsupportedRequestError",
     "UsageError",
     "UsedIdError",
     "UsedIndexError",
@@ -382,6 +394,49 @@ class DeviceError(PeerError):
     code = "E-DEVICE"
 
 
+class DeviceGoneError(PeerError):
+    """The device we drive went away: its program ended, or closed the connection.
+
+    Every request that was under way fails with this error; what they did to the device is unknown.
+    """
+
+    code = "E-GONE"
+    fix = "see the device program's own messages, start it again and connect again"
+
+
+class DeviceTimeoutError(PeerError, TimeoutError):
+    """The device did not finish a request in time. The request stays with the device.
+
+    Its buffers are not used again before the device gives them back or is reset.
+    """
+
+    code = "E-TIMEOUT"
+    fix = "pass a longer timeout, or find out what the device program is waiting for"
+
+
+class RequestError(VirtioError):
+    """The device finished a request with an error status."""
+
+    code = "E-REQUEST"
+
+
+class DeviceIOError(RequestError, OSError):
+    """The device tried to serve a request and failed: VIRTIO_BLK_S_IOERR and its like.
+
+    Virtio says no more than that; the program that serves the device knows the reason: a bad medium, a full
+    or read-only file, an address beyond the end.
+    """
+
+    code = "E-IO"
+    fix = "see the messages of the program that serves the device"
+
+
+class UnsupportedRequestError(RequestError):
+    """The device does not know this type of request (VIRTIO_BLK_S_UNSUPP), or never offered it."""
+
+    code = "E-UNSUPPORTED"
+
+
 class UsedIndexError(DeviceError):
     """The device's used index ran ahead by more than the chains it was given."""
 
@@ -439,6 +494,11 @@ class AddressInUseError(HostError):
 
     code = "E-IN-USE"
     fix = "stop the other program or choose another path"
+class ArenaExhaustedError(HostError):
+    """The memory a driver shares with its device is used up, and the device takes no more of it."""
+
+    code = "E-ARENA"
+    fix = "free buffers that are no longer used, or connect with a larger arena_size"
 
 
 class StorageError(HostError):
