@@ -11,6 +11,8 @@
      |    +-- DriverError       the driver (the guest) broke the specification
      |    |    +-- RingError    a virtqueue that is malformed; one class per way
      |    +-- DeviceError       the device (a back-end we drive) broke the specification
+     +-- GuestError             a guest that was started did not boot, or died (1)
+     |    +-- GuestTimeoutError a guest, or a command in it, took too long
      +-- HostError              the environment lacks something (4)
           +-- StorageError      a disk image missing, locked, read-only ...
 
@@ -26,6 +28,8 @@ __all__ = [
     "DeviceError",
     "DriverError",
     "FeatureError",
+    "GuestError",
+    "GuestTimeoutError",
     "HostError",
     "NotSharedError",
     "PeerError",
@@ -117,6 +121,23 @@ class DeviceError(PeerError):
     """The device we drive did something that the virtio specification forbids."""
 
     code = "E-DEVICE"
+
+
+class GuestError(VirtioError):
+    """A guest did not boot, or ended before it was told to; the end of its console says more.
+
+    A missing kernel module, a kernel panic, a hypervisor that refused its command line or was killed.
+    """
+
+    code = "E-GUEST"
+    fix = "read the console's last lines above; a back-end that does not answer shows there too"
+
+
+class GuestTimeoutError(GuestError):
+    """A guest did not come up, or a command in it did not end, within the time allowed; it was killed."""
+
+    code = "E-GUEST-TIMEOUT"
+    fix = "allow more time (--timeout, timeout=), or look at what the guest waits for"
 
 
 class HostError(VirtioError):
