@@ -56,8 +56,7 @@ TRIAL_KERNEL = bytes.fromhex(
     "b8000020000f22d8 0f20e083c8200f22e0 b9800000c00f320d000100000f30"
     "0f20c00d000000800f22c0 0f0115a0001000 ea760010000800"
     "48b8f0debc9a78563412 48c1e83c c1e004 e6f4 f4ebfd 0f1f4000"
-    "0000000000000000 000000000000009a2000 0f00900010 00"
-    .replace(" ", "")
+    "0000000000000000 000000000000009a2000 0f00900010 00".replace(" ", "")
 )
 
 
@@ -79,12 +78,34 @@ def try_accelerator(program: str, name: str) -> str:
         kernel.write(TRIAL_KERNEL)
         kernel.flush()
         # kvm64 is the least that a 64-bit kernel expects, "enforce" refuses to do with less.
-        command = [program, "-accel", name, "-cpu", "kvm64,enforce", "-m", "16M", "-nodefaults",
-                   "-no-user-config", "-display", "none", "-no-reboot", "-kernel", kernel.name,
-                   "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+        command = [
+            program,
+            "-accel",
+            name,
+            "-cpu",
+            "kvm64,enforce",
+            "-m",
+            "16M",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-kernel",
+            kernel.name,
+            "-device",
+            "isa-debug-exit,iobase=0xf4,iosize=4",
+        ]
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                                  errors="replace", timeout=TRIAL_SECONDS, check=False)
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TRIAL_SECONDS,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             return f"a trial machine did not reach 64-bit mode within {TRIAL_SECONDS:g} s"
     if done.returncode == TRIAL_STATUS:

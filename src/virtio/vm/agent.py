@@ -54,7 +54,9 @@ class Result:
         """Itself; GuestError when the status is not 0."""
         if self.status != 0:
             detail = (self.stderr or self.stdout).strip()
-            raise GuestError(f"in the guest, {self.command!r} ended with status {self.status}: {detail}", fix="")
+            raise GuestError(
+                f"{self.command!r} ended with status {self.status} in the guest: {detail}", fix=""
+            )
         return self
 
 
@@ -107,13 +109,15 @@ class Agent:
         """Run the shell command, feeding its output to ``sinks``; its exit status."""
         script = command.encode()
         if len(script) > COMMAND_LIMIT:
-            raise UsageError(f"a command of {len(script)} bytes is too long", fix="put it into the guest as a file")
+            raise UsageError(
+                f"a command of {len(script)} bytes is too long", fix="give it to the guest as a file"
+            )
         mark = secrets.token_hex(16)
         self.send(f"run {mark} {len(script)}\n".encode() + script)
         return self._collect(mark, sinks, timeout, f"{command!r} did not end")
 
     def shell(self, size: tuple[int, int], keyboard: int, sink: Sink) -> int:
-        """Run a shell on a terminal of ``size`` (rows, columns), typed at on the fd ``keyboard``; its status."""
+        """Run a shell on a terminal of ``size`` (rows, columns), with ``keyboard`` (an fd); its status."""
         mark = secrets.token_hex(16)
         self.send(f"shell {mark} {size[0]} {size[1]}\n".encode())
         return self._collect(mark, (sink, sink), None, "", keyboard)
@@ -134,7 +138,7 @@ class Agent:
             line.close()
 
     def _collect(
-        self, mark: str, sinks: tuple[Sink, Sink], timeout: float | None, late: str, keyboard: int | None = None
+        self, mark: str, sinks: tuple[Sink, Sink], timeout: float | None, late: str, keyboard: int = -1
     ) -> int:
         """Feed both lines' output to ``sinks`` until each has shown the mark; the status after it."""
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -143,15 +147,16 @@ class Agent:
             for line, stream, sink in zip(self._lines, streams, sinks, strict=True):
                 selector.register(line, selectors.EVENT_READ, partial(_receive, line, stream, sink))
             selector.register(self._process, selectors.EVENT_READ, lambda: False)
-            if keyboard is not None:
+            if keyboard >= 0:
                 selector.register(keyboard, selectors.EVENT_READ, partial(self._type, keyboard, selector))
             while any(stream.status is None for stream in streams):
                 left = None if deadline is None else deadline - time.monotonic()
                 ready = selector.select(left) if left is None or left > 0 else []
                 if not ready:
                     raise GuestTimeoutError(f"{late} within {timeout:g} s")
-                # All of them: a guest's last words arrive with the news of its end.
-                if not all([key.data() for key, _ in ready]):
+                # Ask all of them: a guest's last words arrive with the news of its end.
+                going_on = [key.data() for key, _ in ready]
+                if not all(going_on):
                     raise self._ended()
         return streams[0].status or 0
 

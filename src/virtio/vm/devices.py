@@ -66,7 +66,8 @@ class VhostUser:
         if self.reconnect is not None:
             unit = 1000 if reconnect_option.endswith("-ms") else 1
             chardev += f",{reconnect_option}={max(1, round(self.reconnect * unit))}"
-        device = ",".join([self.driver, f"chardev={name}", *(f"{k}={v}" for k, v in self.properties().items())])
+        properties = (f"{key}={value}" for key, value in self.properties().items())
+        device = ",".join([self.driver, f"chardev={name}", *properties])
         return ["-chardev", chardev, "-device", device]
 
     def uml(self, socket: str) -> str:
@@ -92,7 +93,8 @@ class Blk(VhostUser):
 
     def properties(self) -> dict[str, str | int]:
         """The common ones, with the number and size of the queues."""
-        own = {"num-queues": self.num_queues, "queue-size": self.queue_size, "bootindex": 1 if self.boot else None}
+        boot = 1 if self.boot else None
+        own = {"num-queues": self.num_queues, "queue-size": self.queue_size, "bootindex": boot}
         return {key: value for key, value in own.items() if value is not None} | super().properties()
 
 
@@ -108,7 +110,7 @@ class Rng(VhostUser):
 
 @dataclass(frozen=True)
 class Drive:
-    """A disk that QEMU itself serves from the raw image ``path``, to compare with; ``driver`` names the card."""
+    """A disk that QEMU itself serves from the raw image ``path``, to compare with."""
 
     path: str
     driver: str = "virtio-blk-pci"

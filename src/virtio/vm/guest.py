@@ -168,9 +168,9 @@ class Guest:
     ) -> Result:
         """Run a shell command, or a program with its arguments, and wait for its end.
 
-        Output goes to ``stdout`` and ``stderr`` as it arrives when they are given, else into the result. Raises
-        GuestError when the guest dies (or, with ``check``, when the status is not 0) and GuestTimeoutError when
-        ``timeout`` seconds are not enough; the guest is killed then, because its state is unknown.
+        Output goes to ``stdout`` and ``stderr`` as it arrives when they are given, else into the result.
+        Raises GuestError when the guest dies (or, with ``check``, when the status is not 0), and
+        GuestTimeoutError after ``timeout`` seconds: the guest is killed then, its state being unknown.
         """
         line = command if isinstance(command, str) else shlex.join(command)
         output, errors = bytearray(), bytearray()
@@ -202,7 +202,7 @@ class Guest:
                 self._control.execute("set-action", reboot="shutdown")
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the guest's own end and return the hypervisor's status; GuestTimeoutError when it is late."""
+        """Wait for the guest's own end; the hypervisor's status. GuestTimeoutError when it takes too long."""
         return self._process.wait(timeout)
 
     def wait_console(self, text: str, timeout: float = 60.0) -> str:

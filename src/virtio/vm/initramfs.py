@@ -20,7 +20,7 @@ from virtio.vm.modules import module_name
 __all__ = ["HostFile", "Initramfs", "host_files"]
 
 INIT = Path(__file__).with_name("init.sh")
-DIRECTORIES = ("/dev", "/proc", "/sys", "/run", "/tmp", "/mnt", "/root", "/etc", "/sbin", "/usr/sbin", "/usr/bin")
+DIRECTORIES = ("/dev", "/proc", "/sys", "/run", "/tmp", "/mnt", "/root")
 ETC = {
     "/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n",
     "/etc/group": b"root:x:0:\n",

@@ -1,4 +1,4 @@
-"""The guest's keeper: a small process between the launcher and the hypervisor, so that nothing outlives either.
+"""The guest's keeper: a small process between launcher and hypervisor, so that nothing outlives either.
 
 Run as a program, ``keeper.py FD``, with nothing imported but the standard library. FD is a SOCK_SEQPACKET
 socket to the launcher; a message is a JSON object, the guest's sockets come along with the request.
@@ -31,6 +31,7 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Any, NoReturn
 
 CLONE_NEWUSER = 0x10000000
@@ -47,9 +48,9 @@ def main() -> None:
         signal.signal(number, lambda *_: sys.exit(1))
     directory = make_directory()
     try:
-        serve(launcher, directory)
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # The launcher is gone, which is an order to clean up.
+        # Losing the launcher is an order to clean up.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            serve(launcher, directory)
     finally:
         remove(directory)
 
@@ -87,10 +88,8 @@ def watch(launcher: socket.socket, pid: int) -> None:
 
 def end(pid: int) -> None:
     """Kill the guest with all its processes; until it is waited for, its number stays its own."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 

@@ -46,10 +46,13 @@ def find_qemu(boot: Path = Path("/boot"), modules: Path = Path("/lib/modules")) 
 def find_uml(modules: Path = Path("/usr/lib/uml/modules")) -> Kernel:
     """User-Mode Linux, the program ``linux.uml``, and its modules; HostError when it is missing."""
     program = Path(programs.require("linux.uml", UML_PACKAGE))
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    version = told.stdout.strip()
     if not (modules / version / "modules.dep").exists():
-        raise HostError(f"{program} is {version}, without its modules in {modules}",
-                        fix=f"apt install --reinstall {UML_PACKAGE}")
+        raise HostError(
+            f"{program} is {version}, without its modules in {modules}",
+            fix=f"apt install --reinstall {UML_PACKAGE}",
+        )
     return Kernel(program, ModuleTree(modules / version, UML_PACKAGE))
 
 
@@ -65,5 +68,6 @@ def _preference(image: Path) -> tuple[bool, list[int]]:
 
 def _require_x86() -> None:
     if platform.machine() not in ("x86_64", "amd64"):
-        raise HostError(f"guests are x86-64 and this machine is {platform.machine()}",
-                        fix="run this on an x86-64 machine")
+        raise HostError(
+            f"guests are x86-64 and this machine is {platform.machine()}", fix="run this on an x86-64 machine"
+        )

@@ -56,7 +56,7 @@ class ModuleTree:
             elif name not in self.builtin:
                 raise HostError(
                     f"kernel {self.release} has no module {name}",
-                    fix=f"install the complete modules of this kernel ({self.package})" if self.package else None,
+                    fix=f"install all modules of this kernel ({self.package})" if self.package else None,
                 )
         return list(ordered)
 
@@ -86,7 +86,7 @@ class ModuleTree:
 
 
 def module_name(path: str) -> str:
-    """A module's name from its file or any spelling of it: ``kernel/a/virtio-rng.ko.xz`` is ``virtio_rng``."""
+    """A module's name from its file, or any spelling: ``kernel/a/virtio-rng.ko.xz`` is ``virtio_rng``."""
     base = path.rpartition("/")[2]
     for suffix in SUFFIXES:
         base = base.removesuffix(suffix)
@@ -110,5 +110,5 @@ def _unzstd(data: bytes, path: Path) -> bytes:
     """Python has no zstd before 3.14: the zstd program, which distributions with such modules install."""
     program = shutil.which("zstd")
     if program is None:
-        raise HostError(f"{path} is compressed with zstd, and there is no zstd program", fix="apt install zstd")
+        raise HostError(f"{path} is compressed and there is no zstd program", fix="apt install zstd")
     return subprocess.run([program, "-dcq"], input=data, stdout=subprocess.PIPE, check=True).stdout

@@ -63,11 +63,20 @@ class Process:
         self.directory = Path(message["directory"])
 
     def start(
-        self, argv: Sequence[str], environment: Mapping[str, str], sockets: Sequence[socket.socket], *, isolate: bool
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        sockets: Sequence[socket.socket],
+        *,
+        isolate: bool,
     ) -> None:
         """Run ``argv``; ``sockets`` become its file descriptors FIRST_FD and up, and are closed here."""
-        request = {"argv": argv, "environment": dict(os.environ) | dict(environment), "first_fd": FIRST_FD,
-                   "isolate": isolate}
+        request = {
+            "argv": argv,
+            "environment": dict(os.environ) | dict(environment),
+            "first_fd": FIRST_FD,
+            "isolate": isolate,
+        }
         socket.send_fds(self._socket, [json.dumps(request).encode()], [one.fileno() for one in sockets])
         for one in sockets:
             one.close()

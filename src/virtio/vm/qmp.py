@@ -1,4 +1,4 @@
-"""A small client of QEMU's machine protocol: a JSON object per line, answers in order, events between them."""
+"""A small client of QEMU's machine protocol: one JSON object per line, answers in order, events between."""
 
 from __future__ import annotations
 

@@ -53,5 +53,5 @@ def parse_memory(text: str | int) -> int:
         raise UsageError(f"{text!r} is not an amount of memory", fix="write it like 256M or 1G")
     size = int(match[1]) * UNITS[match[2].upper()]
     if size < SMALLEST_MEMORY or size % 4096:
-        raise UsageError(f"{text!r} is less than 16M or not a multiple of 4096", fix="write it like 256M or 1G")
+        raise UsageError(f"{text!r} is less than 16M or no multiple of 4096", fix="write it like 256M or 1G")
     return size
