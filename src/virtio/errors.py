@@ -21,6 +21,8 @@
      |    +-- DeviceGoneError   the device we drove went away
      |    +-- DeviceTimeoutError  the device we drive does not answer
      |    +-- RefusedError      the other side answered a request with a failure
+     +-- GuestError             a guest that was started did not boot, or died (1)
+     |    +-- GuestTimeoutError a guest, or a command in it, took too long
      +-- HostError              the environment lacks something (4)
           +-- AddressInUseError another program serves that socket
      |    |    +-- UsedIndexError, UsedIdError, UsedLengthError
@@ -66,6 +68,8 @@ __all__ = [
     "DriverError",
     "EmptyChainError",
     "FeatureError",
+    "GuestError",
+    "GuestTimeoutError",
     "HostError",
     "IndexJumpError",
     "IndirectNestedError",
@@ -480,6 +484,21 @@ class RefusedError(PeerError):
 
     code = "E-REFUSED"
     fix = "see the messages of the program at the other end: it knows the reason"
+class GuestError(VirtioError):
+    """A guest did not boot, or ended before it was told to; the end of its console says more.
+
+    A missing kernel module, a kernel panic, a hypervisor that refused its command line or was killed.
+    """
+
+    code = "E-GUEST"
+    fix = "read the console's last lines above; a back-end that does not answer shows there too"
+
+
+class GuestTimeoutError(GuestError):
+    """A guest did not come up, or a command in it did not end, within the time allowed; it was killed."""
+
+    code = "E-GUEST-TIMEOUT"
+    fix = "allow more time (--timeout, timeout=), or look at what the guest waits for"
 
 
 class HostError(VirtioError):
