@@ -16,10 +16,15 @@ MEMORY = 0x100000
 
 def make_memory(size=MEMORY, base=BASE):
     """One region of zeroed guest memory."""
-    fd = os.memfd_create("guest")
+    return GuestMemory([map_region(size, base, user_address=0x7F0000000000)])
+
+
+def map_region(size, guest_address, **options):
+    """A region of its own zeroed memory; sparse, so its size costs nothing."""
+    fd = os.memfd_create("region")
     try:
         os.ftruncate(fd, size)
-        return GuestMemory([Mapping.from_fd(fd, size, guest_address=base, user_address=0x7F0000000000)])
+        return Mapping.from_fd(fd, size, guest_address=guest_address, **options)
     finally:
         os.close(fd)
 
@@ -105,3 +110,15 @@ def guest_memory():
 @pytest.fixture
 def raw_split():
     return RawSplitRing
+
+
+@pytest.fixture
+def sparse_memory():
+    """The usual memory and 4 GiB at 0x1000000000, of which no page is ever touched."""
+    return make_memory().add(map_region(1 << 32, 0x1000000000))
+
+
+@pytest.fixture
+def two_regions():
+    """The usual memory and a read-only page at 0x200000."""
+    return make_memory().add(map_region(0x1000, 0x200000, writable=False))
