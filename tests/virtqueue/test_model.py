@@ -310,14 +310,15 @@ def test_split_device_that_runs_ahead():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("features", [0, EVENT_IDX, IN_ORDER, IN_ORDER | EVENT_IDX | INDIRECT_DESC])
 def test_traffic(kind, features):
-    """Thousands of chains of all shapes: each comes back once, with what was written."""
+    """Hundreds of chains of all shapes: each comes back once, with what was written."""
     dice = random.Random(f"{kind}{features}")
     driver, device, _ = pair(kind, size=8, features=features, merge=dice.random() < 0.5)
     expected, held, reaped, token = {}, [], 0, 0
-    while reaped < 3000:
+    while reaped < 600:
         readable = [(dice.randrange(256), dice.randrange(1, 9)) for _ in range(dice.randrange(4))]
         writable = [(dice.randrange(256), 8) for _ in range(dice.randrange(1, 4))]
-        indirect = bool(features & INDIRECT_DESC) and dice.random() < 0.5
+        short = len(readable) + len(writable) <= driver.table_entries
+        indirect = bool(features & INDIRECT_DESC) and short and dice.random() < 0.5
         if driver.add(readable, writable, token, indirect):
             expected[token] = readable, writable
             token += 1

@@ -49,6 +49,8 @@ class Chain:
         """
         if length == 0:
             raise Malformed("LENGTH_ZERO", address)
+        if address + length > 1 << 64:
+            raise Malformed("ADDRESS_WRAPS", address)
         if self.writable and not writable:
             raise Malformed("ORDER", address)
         (self.writable if writable else self.readable).append((address, length))

@@ -97,8 +97,9 @@ class DeviceEnd(End):
 class DriverEnd(End):
     """The driver's bookkeeping: which descriptors are free, and what the device has."""
 
-    # Address of memory for indirect tables: ``size * size`` descriptors.
+    # Address of memory for indirect tables, one for each descriptor or buffer id, and descriptors in each.
     tables = 0
+    table_entries = 4
 
     @property
     def free_descriptors(self) -> int:
@@ -107,15 +108,15 @@ class DriverEnd(End):
 
     def table_of(self, index: int) -> int:
         """Address of the indirect table that belongs to a descriptor or buffer id."""
-        return self.tables + index * self.size * DESCRIPTOR
+        return self.tables + index * self.table_entries * DESCRIPTOR
 
     def fits(self, readable: Buffers, writable: Buffers, indirect: bool) -> bool:
         """Has the ring room for a chain of these buffers? None is longer than it (2.7.5.3.1, 2.8.17)."""
         count = len(readable) + len(writable)
         if not 1 <= count <= self.size:
             raise ValueError(f"a chain of {count} buffers for a queue of size {self.size}")
-        if indirect and not self.indirect:
-            raise ValueError("INDIRECT_DESC was not negotiated")
+        if indirect and not (self.indirect and count <= self.table_entries):
+            raise ValueError("INDIRECT_DESC was not negotiated, or the tables are too small")
         return (1 if indirect else count) <= self.free_descriptors
 
     def settle(self, id: int, written: int) -> list[Chain]:

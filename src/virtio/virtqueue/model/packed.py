@@ -87,7 +87,7 @@ class PackedDevice(DeviceEnd):
             return None
         chain = self.walk()
         # A driver must not change what it made available before it is used (2.8.16), so together they fit.
-        if chain.slots + sum(held.slots for held in self.outstanding + self.finished) > self.size:
+        if chain.slots + sum(held.slots for held in self.outstanding) > self.size:
             raise Malformed("TOO_MANY_OUTSTANDING", chain.id)
         position = self.avail_index, self.avail_wrap
         self.avail_index, self.avail_wrap = advance(position, chain.slots, self.size)
@@ -127,7 +127,8 @@ class PackedDevice(DeviceEnd):
             raise Malformed("INDIRECT_SIZE", length)
         if length // DESCRIPTOR > self.size:
             raise Malformed("LOOP", length)
-        self.memory.check(address, length)
+        if address + length > 1 << 64:
+            raise Malformed("ADDRESS_WRAPS", address)
         for entry in range(address, address + length, DESCRIPTOR):
             start, count, _, entry_flags = self.descriptor(entry)
             chain.append(start, count, bool(entry_flags & WRITE))

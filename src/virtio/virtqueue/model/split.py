@@ -43,7 +43,7 @@ class SplitDevice(DeviceEnd):
         # A driver cannot have more chains in the ring than the ring has descriptors (2.7.13).
         if waiting > self.size:
             raise Malformed("INDEX_JUMP", index)
-        if len(self.outstanding) + len(self.finished) >= self.size:
+        if len(self.outstanding) >= self.size:
             raise Malformed("TOO_MANY_OUTSTANDING", index)
         head = self.memory.load(self.driver_area + RING + 2 * (self.avail_index % self.size), 2)
         chain = self.walk(head)
@@ -65,8 +65,7 @@ class SplitDevice(DeviceEnd):
             address, length, flags, follower = self.descriptor(table + DESCRIPTOR * index)
             chain.slots += not nested
             if flags & INDIRECT:
-                self.check_indirect(flags, length, nested)
-                self.memory.check(address, length)
+                self.check_indirect(flags, address, length, nested)
                 # WRITE is ignored here (2.7.5.3.2). The table's first entry is the chain's next element.
                 table, entries, index, nested = address, length // DESCRIPTOR, 0, True
                 continue
@@ -76,7 +75,7 @@ class SplitDevice(DeviceEnd):
                 return chain
             index = follower
 
-    def check_indirect(self, flags: int, length: int, nested: bool) -> None:
+    def check_indirect(self, flags: int, address: int, length: int, nested: bool) -> None:
         """What a driver must not do with INDIRECT (2.7.5.3.1)."""
         if not self.indirect:
             raise Malformed("INDIRECT_NOT_NEGOTIATED")
@@ -86,6 +85,8 @@ class SplitDevice(DeviceEnd):
             raise Malformed("INDIRECT_WITH_NEXT")
         if length == 0 or length % DESCRIPTOR:
             raise Malformed("INDIRECT_SIZE", length)
+        if address + length > 1 << 64:
+            raise Malformed("ADDRESS_WRAPS", address)
 
     def descriptor(self, address: int) -> tuple[int, int, int, int]:
         """Its address, length, flags and next."""
