@@ -1,16 +1,61 @@
-# make demo, make test, make lint, make bench, make docs, make fuzz. Each installs what it lacks.
+# The project's commands. Each installs what it lacks: Python packages into .venv, and as root Debian
+# packages by apt-get. Without root it says what to install and runs all that can run.
+#
+#   make demo    a device, a driver and a real guest            make lint    ruff, mypy, stubtest
+#   make test    the tests                                      make bench   against qemu-storage-daemon
+#   make docs    the documentation as HTML                      make fuzz    the fuzzers, for a minute each
+#   make test-sanitize   the rings under ASAN and UBSAN         make clean
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-.DEFAULT_GOAL := build
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-$(BIN)/pip:
+# What a real guest needs, and what the tests and benchmarks compare with.
+DEMO_PACKAGES := python3-venv python3-dev user-mode-linux qemu-system-x86 linux-image-cloud-amd64 busybox-static e2fsprogs
+TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-common qemu-utils seabios
+
+COMPILED := $(wildcard src/virtio/*/*.pxd src/virtio/*/*/*.pxd)
+COMPILED_SOURCES := $(COMPILED) $(wildcard $(COMPILED:.pxd=.py)) CMakeLists.txt pyproject.toml
+
+.PHONY: build demo test test-sanitize lint bench docs fuzz clean
+build: $(VENV)/.installed
+
+$(VENV)/.created:
+	tools/debian-packages python3-venv python3-dev
 	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.tools: pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install -q --disable-pip-version-check "scikit-build-core>=0.11" "cython>=3.2,<3.4" "cython-cmake>=0.2" cmake ninja click "pytest>=8" "hypothesis>=6.100" "pytest-timeout>=2.3" "mypy>=1.11" "ruff>=0.8"
 	touch $@
 
-.PHONY: build
-build: $(VENV)/.tools
-	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e .
+$(VENV)/.tools: pyproject.toml | $(VENV)/.created
+	$(PIP) install --upgrade "pip>=25.1"
+	$(PIP) install "scikit-build-core>=0.11" "cython>=3.2,<3.4" "cython-cmake>=0.2" "cmake<4.4" ninja --group test --group lint
+	touch $@
+
+$(VENV)/.installed: $(COMPILED_SOURCES) | $(VENV)/.tools
+	$(PIP) install --no-build-isolation --editable .
+	touch $@
+
+demo: build
+	tools/debian-packages $(DEMO_PACKAGES)
+	$(BIN)/virtio demo
+
+test: build
+	tools/debian-packages $(TEST_PACKAGES)
+	$(BIN)/python -m pytest
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/check_stubs.py
+
+bench: build
+	tools/debian-packages $(TEST_PACKAGES)
+	$(BIN)/python bench/blk.py
+
+docs: build
+	$(PIP) install --group docs
+	$(BIN)/sphinx-build -n -W -b html docs docs/_build/html
+
+clean:
+	rm -rf build $(VENV) docs/_build

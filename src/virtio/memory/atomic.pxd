@@ -12,14 +12,20 @@ cdef extern from * nogil:
     uint32_t load_u32 "__atomic_load_n"(const uint32_t *, int) noexcept
     uint64_t load_u64 "__atomic_load_n"(const uint64_t *, int) noexcept
     int load_int "__atomic_load_n"(const int *, int) noexcept
+    void *load_pointer "__atomic_load_n"(void **, int) noexcept
 
     void store_u16 "__atomic_store_n"(uint16_t *, uint16_t, int) noexcept
     void store_u32 "__atomic_store_n"(uint32_t *, uint32_t, int) noexcept
     void store_u64 "__atomic_store_n"(uint64_t *, uint64_t, int) noexcept
     void store_int "__atomic_store_n"(int *, int, int) noexcept
+    void store_pointer "__atomic_store_n"(void **, void *, int) noexcept
 
     uint8_t or_u8 "__atomic_fetch_or"(uint8_t *, uint8_t, int) noexcept
+    int add_int "__atomic_fetch_add"(int *, int, int) noexcept
     uint64_t add_u64 "__atomic_fetch_add"(uint64_t *, uint64_t, int) noexcept
 
     void fence "__atomic_thread_fence"(int) noexcept
+    # Orders nothing in the machine: keeps the compiler from reading memory again behind our back.
+    void compiler_fence "__atomic_signal_fence"(int) noexcept
+    void prefetch "__builtin_prefetch"(const void *) noexcept
     void cpu_pause "__builtin_ia32_pause"() noexcept

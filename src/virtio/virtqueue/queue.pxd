@@ -7,10 +7,10 @@
 Everything here runs without the GIL. One thread at a time uses a queue; there are no locks.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from posix.uio cimport iovec
 
-from virtio.memory.table cimport GuestMemory, Table
+from virtio.memory.table cimport GuestMemory, Region, Table, locate, log_write
 
 
 cdef enum RingFault:
@@ -35,10 +35,21 @@ cdef enum RingFault:
     RING_MEMORY_GONE = -16          # the memory under the ring or a buffer vanished (truncated file)
     RING_IOTLB_MISS = -17           # not a fault: address not yet translated; nothing was consumed
     RING_NO_MEMORY = -18            # this process could not allocate a chain
+    # What a device can do wrong, seen by the driver.
+    RING_USED_JUMP = -32            # more was used than is outstanding
+    RING_USED_ID = -33              # a chain was used that is not outstanding, or not its turn
+    RING_USED_LENGTH = -34          # more was written than the chain could hold
 
 
 cdef enum:
     INLINE_SEGMENTS = 6     # enough for nearly every chain without another allocation
+    CHAIN_BLOCK = 32        # chains allocated at once
+
+cdef extern from *:
+    """
+    #define VIRTIO_LONGEST_CHAIN (1ULL << 32)
+    """
+    const uint64_t LONGEST_CHAIN "VIRTIO_LONGEST_CHAIN"     # bytes
 
 
 cdef struct Chain:
@@ -58,21 +69,31 @@ cdef struct Chain:
     iovec inline_segments[INLINE_SEGMENTS]
 
 
+cdef struct ChainBlock:
+    ChainBlock *next
+    Chain chains[CHAIN_BLOCK]
+
+
 cdef class DeviceQueue:
     """The device's end. Subclasses: split.SplitDeviceQueue, packed.PackedDeviceQueue."""
     cdef readonly uint32_t size
     cdef readonly bint event_idx
     cdef readonly bint in_order
     cdef readonly bint indirect
-    cdef GuestMemory memory     # keeps the mappings alive
+    cdef readonly GuestMemory memory
+    cdef readonly tuple areas   # guest addresses of the descriptor, driver and device area
     cdef Table *table           # &memory.table
+    cdef list former            # memories replaced while chains of theirs were outstanding
     cdef readonly uint32_t outstanding  # chains taken and not yet given
     cdef Chain *free            # recycled chains, most recently used first
+    cdef ChainBlock *blocks     # all chains there are
     cdef Chain *oldest          # with IN_ORDER: outstanding chains in the order of taking
     cdef Chain *newest
     cdef uint64_t taken         # chains taken since the queue was made
     cdef int fault              # RingFault of the chain that stopped this queue, else 0
     cdef uint64_t fault_detail  # the offending index, address or length
+    cdef bint missing           # the last take met an address that the I/O TLB lacks: fault_detail
+    cdef bint missing_write     # it is to be written
 
     # Cheap: has the driver made anything available that was not taken?
     cdef bint available(self) noexcept nogil
@@ -88,11 +109,123 @@ cdef class DeviceQueue:
     cdef bint enable_notifications(self) noexcept nogil
     cdef void disable_notifications(self) noexcept nogil
 
-    # Shared by both kinds.
+    # Find the ring areas in a memory; called at construction and when the memory changes.
+    cdef int attach(self, GuestMemory memory) except -1
+    # Shared by both kinds; the inline functions below do the same at no call's cost.
     cdef Chain *new_chain(self) noexcept nogil          # NULL when out of memory
     cdef void recycle(self, Chain *chain) noexcept nogil
     # Append guest bytes as one or more segments, translated and checked. 0 or a RingFault.
     cdef int append(self, Chain *chain, uint64_t address, uint32_t length, bint writable) noexcept nogil
+    # Stop for good: remember why and return it. An I/O TLB miss is remembered but stops nothing.
+    cdef int stop(self, int fault, uint64_t detail) noexcept nogil
+
+
+cdef class PoppedChain:
+    """A chain as Python sees it, from pop to push."""
+    cdef DeviceQueue queue
+    cdef Chain *chain           # NULL once pushed
+
+    cdef Chain *_held(self) except NULL
+    cdef object _views(self, uint32_t first, uint32_t count, bint writable)
+
+
+cdef Chain *more_chains(DeviceQueue queue) noexcept nogil
+cdef int grow_segments(Chain *chain) noexcept nogil
+# Where a ring area of `length` bytes is in this process. Raises RingAreaError.
+cdef char *ring_area(
+    GuestMemory memory, uint64_t address, uint64_t length, uint64_t alignment, bint writable, str name
+) except NULL
+
+
+cdef inline Chain *chain_new(DeviceQueue queue) noexcept nogil:
+    """An empty chain, or NULL when out of memory."""
+    cdef Chain *chain = queue.free
+    if chain == NULL:
+        chain = more_chains(queue)
+        if chain == NULL:
+            return NULL
+    queue.free = chain.next
+    chain.next = NULL
+    chain.readable = 0
+    chain.writable = 0
+    chain.readable_length = 0
+    chain.writable_length = 0
+    chain.written = 0
+    chain.given = 0
+    return chain
+
+
+cdef inline void chain_recycle(DeviceQueue queue, Chain *chain) noexcept nogil:
+    """Put a chain that nobody uses any more back on the free list."""
+    chain.next = queue.free
+    queue.free = chain
+
+
+cdef inline void chain_log(DeviceQueue queue, const Chain *chain) noexcept nogil:
+    """Record a finished chain's writable segments in the dirty log.
+
+    All of them, not only `written` bytes: that number is a promise of a minimum.
+    """
+    cdef uint32_t i
+    if queue.table.log != NULL:
+        for i in range(chain.readable, chain.readable + chain.writable):
+            log_write(queue.table, <char *>chain.segments[i].iov_base, chain.segments[i].iov_len)
+
+
+cdef inline int chain_segment(Chain *chain, char *host, uint64_t length, bint writable) noexcept nogil:
+    """Append bytes of this process, joined to the last segment if they follow it. 0 or RING_NO_MEMORY."""
+    cdef uint32_t count = chain.readable + chain.writable
+    cdef iovec *last
+    if count != 0 and (not writable or chain.writable != 0):
+        last = &chain.segments[count - 1]
+        if <char *>last.iov_base + last.iov_len == host:
+            last.iov_len += length
+            return RING_OK
+    if count == chain.capacity and grow_segments(chain) != 0:
+        return RING_NO_MEMORY
+    chain.segments[count].iov_base = host
+    chain.segments[count].iov_len = length
+    if writable:
+        chain.writable += 1
+    else:
+        chain.readable += 1
+    return RING_OK
+
+
+cdef inline int chain_append(
+    DeviceQueue queue, Chain *chain, uint64_t address, uint32_t length, bint writable
+) noexcept nogil:
+    """Append guest bytes as one or more segments, translated and checked. 0 or what `stop` made of it."""
+    cdef Region *region
+    cdef uint64_t offset, run, left = length
+    cdef int fault
+    if length == 0:
+        return queue.stop(RING_LENGTH_ZERO, address)
+    if address + (left - 1) < address:
+        return queue.stop(RING_ADDRESS_WRAPS, address)
+    if writable:
+        chain.writable_length += left
+    elif chain.writable != 0:
+        return queue.stop(RING_ORDER, address)
+    else:
+        chain.readable_length += left
+    if chain.readable_length + chain.writable_length > LONGEST_CHAIN:
+        return queue.stop(RING_LENGTH_OVERFLOW, chain.readable_length + chain.writable_length)
+    while left != 0:
+        region = locate(queue.table, address)
+        if region == NULL or not (region.writable if writable else region.readable):
+            queue.missing_write = writable
+            return queue.stop(RING_IOTLB_MISS if queue.table.iotlb else RING_ADDRESS, address)
+        offset = address - region.guest
+        run = region.size - offset
+        if run > left:
+            run = left
+        fault = chain_segment(chain, region.host + offset, run, writable)
+        if fault != RING_OK:
+            return queue.stop(fault, run)
+        address += run
+        left -= run
+    return RING_OK
 
 
 cdef struct Buffer:
@@ -113,7 +246,8 @@ cdef class DriverQueue:
     cdef readonly bint indirect
     cdef readonly uint32_t free_descriptors
     cdef readonly uint32_t outstanding      # chains added and not yet reaped
-    cdef GuestMemory memory
+    cdef readonly GuestMemory memory
+    cdef readonly tuple areas   # guest addresses of the descriptor, driver and device area
     cdef int fault              # what the device did wrong, else 0
     cdef uint64_t fault_detail
 
@@ -122,7 +256,7 @@ cdef class DriverQueue:
     cdef int add(self, const Buffer *buffers, int readable, int writable, uint64_t token) noexcept nogil
     # Make everything added visible. True if the device wants a notification.
     cdef bint publish(self) noexcept nogil
-    # Collect up to `limit` finished chains. Their number, or a negative DriverQueue fault.
+    # Collect up to `limit` finished chains. Their number, or a negative RING_USED_... or RING_MEMORY_GONE.
     cdef int reap(self, Completion *completions, int limit) noexcept nogil
     # Cheap: has the device finished anything?
     cdef bint finished(self) noexcept nogil
@@ -131,3 +265,10 @@ cdef class DriverQueue:
     cdef void disable_notifications(self) noexcept nogil
     # What to write with a NOTIFICATION_DATA notification (virtio 1.4, 2.9 / transport chapters).
     cdef uint32_t notification_data(self, uint16_t index) noexcept nogil
+    # Stop for good: remember why and return it.
+    cdef int stop(self, int fault, uint64_t detail) noexcept nogil
+
+
+cdef inline bint need_event(uint16_t event, uint16_t new, uint16_t old) noexcept nogil:
+    """Did the index pass `event` on its way from `old` to `new`? (virtio 1.4, 2.7.7 and 2.7.10; modulo 2**16)"""
+    return <uint16_t>(new - event - 1) < <uint16_t>(new - old)

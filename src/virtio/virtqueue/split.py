@@ -1,0 +1,370 @@
+"""The device's end of a split virtqueue (virtio 1.4, 2.7).
+
+The driver writes descriptors and the available ring, the device the used ring. Everything the driver wrote
+is copied into a local before it is checked, and the copy is what is used.
+"""
+
+import sys
+
+import cython
+from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.string import memcpy
+from cython.cimports.virtio.memory.atomic import (
+    ACQUIRE,
+    RELAXED,
+    RELEASE,
+    SEQ_CST,
+    fence,
+    load_u16,
+    prefetch,
+    store_u16,
+    store_u32,
+)
+from cython.cimports.virtio.memory.table import GuestMemory, Region, locate, log_write, memory_gone
+from cython.cimports.virtio.virtqueue.queue import (
+    RING_ADDRESS,
+    RING_ADDRESS_WRAPS,
+    RING_HEAD_BEYOND_SIZE,
+    RING_INDEX_JUMP,
+    RING_INDIRECT_NESTED,
+    RING_INDIRECT_NOT_NEGOTIATED,
+    RING_INDIRECT_SIZE,
+    RING_INDIRECT_WITH_NEXT,
+    RING_IOTLB_MISS,
+    RING_LOOP,
+    RING_MEMORY_GONE,
+    RING_NO_MEMORY,
+    RING_OK,
+    RING_TOO_MANY_OUTSTANDING,
+    Chain,
+    DeviceQueue,
+    chain_append,
+    chain_log,
+    chain_new,
+    chain_recycle,
+    need_event,
+    ring_area,
+)
+
+from virtio.errors import UsageError
+from virtio.virtqueue.layout import check_split_size, split_layout
+from virtio.virtqueue.state import QueueState
+
+__all__ = ["SplitDeviceQueue"]
+
+_NOTIFY_ON_EMPTY = 24
+
+
+class SplitDeviceQueue(DeviceQueue):
+    """The device's end of a split virtqueue.
+
+    ``descriptors``, ``driver_area`` and ``device_area`` are guest addresses, ``features`` the negotiated set.
+    With ``state`` the queue goes on where another one stopped: the available index is taken from it, the used
+    index from the ring itself, which is where it always stands. Raises RingAreaError when the ring cannot be
+    there or cannot have this size.
+    """
+
+    def __init__(
+        self,
+        memory: GuestMemory,
+        size: int,
+        descriptors: int,
+        driver_area: int,
+        device_area: int,
+        *,
+        features: int = 0,
+        state: QueueState | None = None,
+        byte_order: str = "little",
+    ) -> None:
+        check_split_size(size)
+        self.mask = size - 1
+        self.swapped = byte_order != sys.byteorder
+        self.notify_on_empty = bool(features >> _NOTIFY_ON_EMPTY & 1)
+        DeviceQueue.__init__(self, memory, size, (descriptors, driver_area, device_area), features)
+        self.signalled_known = state is None
+        if state is not None:
+            self.next_avail = self.seen_avail = state.avail_index & 0xFFFF
+            used: uint16_t = load_u16(cython.address(self.used[RING_INDEX]), RELAXED)
+            self.next_used = self.published = self.signalled = order16(used, self.swapped)
+
+    def attach(self, memory: GuestMemory) -> cython.int:
+        """Find the three areas; nothing changes if one of them cannot be used."""
+        table, driver, device = self.areas
+        sizes = split_layout(self.size, event_idx=self.event_idx)
+        descriptors = ring_area(memory, table, sizes.descriptors, 16, False, "descriptor table")
+        avail = ring_area(memory, driver, sizes.driver_area, 2, False, "available ring")
+        used = ring_area(memory, device, sizes.device_area, 4, True, "used ring")
+        self.descriptors = descriptors
+        self.avail = cython.cast(cython.pointer[uint16_t], avail)
+        self.used = cython.cast(cython.pointer[uint16_t], used)
+        return 0
+
+    def state(self) -> QueueState:
+        """Where the queue stands. Chains taken and not given back would be lost."""
+        return QueueState(avail_index=self.next_avail, used_index=self.next_used)
+
+    def reset(self) -> None:
+        """Back to the state of a new queue (virtio 1.4, 2.6.1). UsageError while chains are outstanding."""
+        if self.outstanding:
+            raise UsageError(f"a queue with {self.outstanding} chains outstanding cannot be reset")
+        self.next_avail = self.seen_avail = 0
+        self.next_used = self.published = self.signalled = 0
+        self.signalled_known = True
+        self.taken = 0
+        self.fault = 0
+        self.missing = False
+
+    # -- taking
+
+    def available(self) -> cython.bint:
+        if self.fault != 0:
+            return False
+        index: uint16_t = load_u16(cython.address(self.avail[RING_INDEX]), RELAXED)
+        return order16(index, self.swapped) != self.next_avail
+
+    def refresh(self, limit: cython.int) -> cython.int:
+        """How many chains are available, at most `limit`; the driver's index is read when it may matter."""
+        ready: cython.int = cython.cast(uint16_t, self.seen_avail - self.next_avail)
+        if ready < limit:
+            index: uint16_t = load_u16(cython.address(self.avail[RING_INDEX]), ACQUIRE)
+            index = order16(index, self.swapped)
+            ready = cython.cast(uint16_t, index - self.next_avail)
+            if cython.cast(uint32_t, ready) > self.size:
+                return self.stop(RING_INDEX_JUMP, index)
+            self.seen_avail = index
+        return min(ready, limit)
+
+    def take(self, chains: cython.pointer[cython.pointer[Chain]], limit: cython.int) -> cython.int:
+        fault: cython.int = RING_OK
+        count: cython.int = 0
+        if self.fault != 0:
+            return self.fault
+        self.missing = False
+        ready: cython.int = self.refresh(limit)
+        if ready <= 0:
+            return ready
+        ring: cython.pointer[uint16_t] = self.avail + RING_ENTRIES
+        head: uint16_t = order16(load_u16(ring + (self.next_avail & self.mask), RELAXED), self.swapped)
+        while count < ready:
+            if self.outstanding >= self.size:
+                fault = self.stop(RING_TOO_MANY_OUTSTANDING, head)
+                break
+            chain: cython.pointer[Chain] = chain_new(self)
+            if chain == cython.NULL:
+                fault = self.stop(RING_NO_MEMORY, 0)
+                break
+            # Read one entry ahead, beyond the driver's index too: only the prefetch sees that one.
+            following: uint16_t = load_u16(ring + ((self.next_avail + 1) & self.mask), RELAXED)
+            following = order16(following, self.swapped)
+            prefetch(self.descriptors + cython.cast(cython.size_t, following & self.mask) * DESC_BYTES)
+            fault = self.walk(chain, head, True) if self.swapped else self.walk(chain, head, False)
+            if fault != RING_OK:
+                chain_recycle(self, chain)
+                break
+            self.admit(chain, head)
+            chains[count] = chain
+            count += 1
+            head = following
+        if memory_gone(self.table):
+            return self.take_back(chains, count)
+        return count if count != 0 else fault
+
+    def admit(self, chain: cython.pointer[Chain], head: uint16_t) -> cython.void:
+        """Count a well-formed chain as taken."""
+        chain.id = head
+        chain.sequence = self.taken
+        self.taken += 1
+        self.next_avail += 1
+        self.outstanding += 1
+        if self.in_order:
+            if self.oldest == cython.NULL:
+                self.oldest = chain
+            else:
+                self.newest.next = chain
+            self.newest = chain
+
+    def take_back(self, chains: cython.pointer[cython.pointer[Chain]], count: cython.int) -> cython.int:
+        """The ring's memory vanished while it was read: nothing of this batch can be believed."""
+        i: cython.int
+        for i in range(count):
+            chain_recycle(self, chains[i])
+        self.outstanding -= count
+        self.next_avail -= count
+        if self.in_order:
+            self._forget_newest(count)
+        return self.stop(RING_MEMORY_GONE, 0)
+
+    def walk(self, chain: cython.pointer[Chain], head: uint16_t, swapped: cython.bint) -> cython.int:
+        """Follow a chain from its head. 0 or a fault."""
+        index: uint16_t = head
+        count: uint32_t = 0
+        while True:
+            if index >= self.size:
+                return self.stop(RING_HEAD_BEYOND_SIZE, index)
+            if count == self.size:
+                return self.stop(RING_LOOP, head)
+            count += 1
+            found = read_descriptor(self.descriptors + cython.cast(cython.size_t, index) * DESC_BYTES, swapped)
+            if found.flags & DESC_INDIRECT:
+                if not self.indirect:
+                    return self.stop(RING_INDIRECT_NOT_NEGOTIATED, index)
+                if found.flags & DESC_NEXT:
+                    return self.stop(RING_INDIRECT_WITH_NEXT, index)
+                chain.slots = count
+                return self.walk_indirect(chain, found.address, found.length, count - 1, swapped)
+            fault: cython.int = chain_append(
+                self, chain, found.address, found.length, found.flags & DESC_WRITE != 0
+            )
+            if fault != RING_OK:
+                return fault
+            if not found.flags & DESC_NEXT:
+                chain.slots = count
+                return RING_OK
+            index = found.next
+
+    def walk_indirect(
+        self,
+        chain: cython.pointer[Chain],
+        address: uint64_t,
+        length: uint32_t,
+        visited: uint32_t,
+        swapped: cython.bint,
+    ) -> cython.int:
+        """Follow the chain in an indirect table, after `visited` descriptors of the ring. 0 or a fault."""
+        index: uint32_t = 0
+        fault: cython.int
+        run: uint64_t = 0
+        copy: Descriptor
+        if length == 0 or length % DESC_BYTES != 0:
+            return self.stop(RING_INDIRECT_SIZE, length)
+        if address + (length - 1) < address:
+            return self.stop(RING_ADDRESS_WRAPS, address)
+        place: cython.p_char = self._readable(address, length, cython.address(run))
+        if place == cython.NULL:
+            return self.stop(RING_IOTLB_MISS if self.table.iotlb else RING_ADDRESS, address)
+        while True:
+            if index >= length // DESC_BYTES:
+                return self.stop(RING_HEAD_BEYOND_SIZE, index)
+            if visited == self.size:
+                return self.stop(RING_LOOP, chain.slots)
+            visited += 1
+            if run == length:
+                found = read_descriptor(place + cython.cast(cython.size_t, index) * DESC_BYTES, swapped)
+            else:
+                fault = self._gather(address + cython.cast(uint64_t, index) * DESC_BYTES, cython.address(copy))
+                if fault != RING_OK:
+                    return fault
+                found = read_descriptor(cython.cast(cython.p_char, cython.address(copy)), swapped)
+            if found.flags & DESC_INDIRECT:
+                return self.stop(RING_INDIRECT_NESTED, address)
+            fault = chain_append(self, chain, found.address, found.length, found.flags & DESC_WRITE != 0)
+            if fault != RING_OK:
+                return fault
+            if not found.flags & DESC_NEXT:
+                return RING_OK
+            index = found.next
+
+    # -- giving back
+
+    def give(self, chain: cython.pointer[Chain], written: uint32_t) -> cython.void:
+        chain.written = written
+        chain_log(self, chain)
+        if not self.in_order:
+            self.put_used(chain)
+            return
+        chain.given = 1
+        while self.oldest != cython.NULL and self.oldest.given:
+            chain = self.oldest
+            self.oldest = chain.next
+            self.put_used(chain)
+
+    def put_used(self, chain: cython.pointer[Chain]) -> cython.void:
+        """Write a used element behind those already there; the driver does not see it yet."""
+        place: cython.size_t = RING_ENTRIES + cython.cast(cython.size_t, self.next_used & self.mask) * USED_WORDS
+        element = cython.cast(cython.pointer[uint32_t], self.used + place)
+        store_u32(element, order32(chain.id, self.swapped), RELAXED)
+        store_u32(element + 1, order32(chain.written, self.swapped), RELAXED)
+        self.next_used += 1
+        self.outstanding -= 1
+        if self.table.log != cython.NULL:
+            log_write(self.table, cython.cast(cython.p_char, element), 8)
+        chain_recycle(self, chain)
+
+    def publish(self) -> cython.bint:
+        if self.next_used == self.published:
+            return False
+        self._store_used(RING_INDEX, self.next_used, RELEASE)
+        self.published = self.next_used
+        # The index must be visible before we read whether the driver wants to know: it does the reverse.
+        fence(SEQ_CST)
+        old: uint16_t = self.signalled
+        known: cython.bint = self.signalled_known
+        self.signalled = self.next_used
+        self.signalled_known = True
+        if self.notify_on_empty and self.outstanding == 0 and not self.available():
+            return True
+        if self.event_idx:
+            event: uint16_t = load_u16(cython.address(self.avail[RING_ENTRIES + self.size]), RELAXED)
+            return not known or need_event(order16(event, self.swapped), self.next_used, old)
+        flags: uint16_t = load_u16(cython.address(self.avail[RING_FLAGS]), RELAXED)
+        return not (order16(flags, self.swapped) & NO_NOTIFICATION)
+
+    def enable_notifications(self) -> cython.bint:
+        if self.event_idx:
+            self._store_used(RING_ENTRIES + self.size * USED_WORDS, self.next_avail, RELAXED)
+        else:
+            self._store_used(RING_FLAGS, 0, RELAXED)
+        # The request must be visible before we look whether it came too late.
+        fence(SEQ_CST)
+        return self.available()
+
+    def disable_notifications(self) -> cython.void:
+        # With event indexes nothing is to do: the one already passed asks for nothing more.
+        if not self.event_idx:
+            self._store_used(RING_FLAGS, NO_NOTIFICATION, RELAXED)
+
+    # -- memory
+
+    def _store_used(self, word: cython.size_t, value: uint16_t, order: cython.int) -> cython.void:
+        """Write one word of the used ring."""
+        place: cython.pointer[uint16_t] = self.used + word
+        if order == RELEASE:
+            store_u16(place, order16(value, self.swapped), RELEASE)
+        else:
+            store_u16(place, order16(value, self.swapped), RELAXED)
+        if self.table.log != cython.NULL:
+            log_write(self.table, cython.cast(cython.p_char, place), 2)
+
+    def _readable(self, address: uint64_t, length: uint64_t, run: cython.pointer[uint64_t]) -> cython.p_char:
+        """Where guest bytes are, and how many of them lie there together; NULL if they may not be read."""
+        self.missing_write = False
+        region: cython.pointer[Region] = locate(self.table, address)
+        if region == cython.NULL or not region.readable:
+            return cython.NULL
+        offset: uint64_t = address - region.guest
+        run[0] = min(region.size - offset, length)
+        return region.host + offset
+
+    def _gather(self, address: uint64_t, copy: cython.pointer[Descriptor]) -> cython.int:
+        """Collect a descriptor of an indirect table that lies in several regions. 0 or a fault."""
+        done: uint64_t = 0
+        run: uint64_t = 0
+        while done < DESC_BYTES:
+            place: cython.p_char = self._readable(address + done, DESC_BYTES - done, cython.address(run))
+            if place == cython.NULL:
+                return self.stop(RING_IOTLB_MISS if self.table.iotlb else RING_ADDRESS, address + done)
+            memcpy(cython.cast(cython.p_char, copy) + done, place, run)
+            done += run
+        return RING_OK
+
+    def _forget_newest(self, count: cython.int) -> cython.void:
+        """Cut the last `count` chains off the list of outstanding ones."""
+        kept: uint32_t = self.outstanding
+        if kept == 0:
+            self.oldest = self.newest = cython.NULL
+            return
+        self.newest = self.oldest
+        while kept > 1:
+            self.newest = self.newest.next
+            kept -= 1
+        self.newest.next = cython.NULL
