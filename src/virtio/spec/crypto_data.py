@@ -70,7 +70,7 @@ class HashDataVlfResult(Struct, name="virtio_crypto_hash_data_vlf", part="writab
     hash_result = u8("hash_result_len")
 
 
-class HashDataFlfStatelessSessPara(Struct, name="virtio_crypto_hash_data_flf_stateless_sess_para"):
+class HashDataFlfStatelessSessPara(Struct, name="virtio_crypto_hash_data_flf_stateless.sess_para"):
     """The session that a stateless HASH request carries."""
 
     algo = le32()
@@ -115,7 +115,7 @@ class MacDataVlfResult(Struct, name="virtio_crypto_mac_data_vlf", part="writable
     hash_result = u8("hash_result_len")
 
 
-class MacDataFlfStatelessSessPara(Struct, name="virtio_crypto_mac_data_flf_stateless_sess_para"):
+class MacDataFlfStatelessSessPara(Struct, name="virtio_crypto_mac_data_flf_stateless.sess_para"):
     """The session that a stateless MAC request carries."""
 
     algo = le32()
@@ -203,7 +203,7 @@ class SymDataFlf(Struct, name="virtio_crypto_sym_data_flf", part="readable"):
     padding = le32()
 
 
-class CipherDataFlfStatelessSessPara(Struct, name="virtio_crypto_cipher_data_flf_stateless_sess_para"):
+class CipherDataFlfStatelessSessPara(Struct, name="virtio_crypto_cipher_data_flf_stateless.sess_para"):
     """The session that a stateless CIPHER request carries."""
 
     algo = le32()
@@ -235,7 +235,7 @@ class CipherDataVlfStatelessResult(Struct, name="virtio_crypto_cipher_data_vlf_s
 
 
 class AlgChainDataFlfStatelessSessParaCipher(
-    Struct, name="virtio_crypto_alg_chain_data_flf_stateless_sess_para_cipher"
+    Struct, name="virtio_crypto_alg_chain_data_flf_stateless.sess_para.cipher"
 ):
     """The cipher in the session of a stateless algorithm chain request."""
 
@@ -245,7 +245,7 @@ class AlgChainDataFlfStatelessSessParaCipher(
 
 
 class AlgChainDataFlfStatelessSessParaHash(
-    Struct, name="virtio_crypto_alg_chain_data_flf_stateless_sess_para_hash"
+    Struct, name="virtio_crypto_alg_chain_data_flf_stateless.sess_para.hash"
 ):
     """The hash in the session of a stateless algorithm chain request."""
 
@@ -254,7 +254,7 @@ class AlgChainDataFlfStatelessSessParaHash(
     hash_mode = le32()
 
 
-class AlgChainDataFlfStatelessSessPara(Struct, name="virtio_crypto_alg_chain_data_flf_stateless_sess_para"):
+class AlgChainDataFlfStatelessSessPara(Struct, name="virtio_crypto_alg_chain_data_flf_stateless.sess_para"):
     """The session that a stateless algorithm chain request carries."""
 
     alg_chain_order = le32()
@@ -330,7 +330,7 @@ class AeadDataVlfResult(Struct, name="virtio_crypto_aead_data_vlf", part="writab
     dst_data = u8("dst_data_len")
 
 
-class AeadDataFlfStatelessSessPara(Struct, name="virtio_crypto_aead_data_flf_stateless_sess_para"):
+class AeadDataFlfStatelessSessPara(Struct, name="virtio_crypto_aead_data_flf_stateless.sess_para"):
     """The session that a stateless AEAD request carries."""
 
     algo = le32()
@@ -383,10 +383,19 @@ class AkcipherDataVlfResult(Struct, name="virtio_crypto_akcipher_data_vlf", part
     dst_data = u8("dst_data_len")
 
 
+class AkcipherDataFlfStatelessSessPara(Struct, name="virtio_crypto_akcipher_data_flf_stateless.sess_para"):
+    """The session that a stateless AKCIPHER request carries."""
+
+    algo = le32()
+    key_type = le32()
+    key_len = le32()
+    parameters = le32(2, doc="RsaSessionPara or EcdsaSessionPara, by algo")
+
+
 class AkcipherDataFlfStateless(Struct, name="virtio_crypto_akcipher_data_flf_stateless"):
     """The fixed-length fields of a stateless AKCIPHER request."""
 
-    sess_para = None
+    sess_para = array(AkcipherDataFlfStatelessSessPara)
     src_data_len = le32()
     dst_data_len = le32()
 

@@ -114,7 +114,7 @@ class IpsecLifetime(Struct, name="virtio_crypto_ipsec_lifetime"):
 
 
 class ResourceObjIpsecSa256bKeyCipherKey(
-    Struct, name="virtio_crypto_resource_obj_ipsec_sa_256b_key_cipher_key"
+    Struct, name="virtio_crypto_resource_obj_ipsec_sa_256b_key.cipher_key"
 ):
     """The key of the cipher."""
 
@@ -123,7 +123,7 @@ class ResourceObjIpsecSa256bKeyCipherKey(
     data = u8(32)
 
 
-class ResourceObjIpsecSa256bKeyAuthKey(Struct, name="virtio_crypto_resource_obj_ipsec_sa_256b_key_auth_key"):
+class ResourceObjIpsecSa256bKeyAuthKey(Struct, name="virtio_crypto_resource_obj_ipsec_sa_256b_key.auth_key"):
     """The key of the authentication."""
 
     length = le16()

@@ -45,14 +45,14 @@ class CmdHeader(Struct, name="virtio_media_cmd_header"):
     """What a command begins with."""
 
     cmd = le32(doc="one of CMD_*")
-    __reserved = le32()
+    reserved = le32()
 
 
 class RespHeader(Struct, name="virtio_media_resp_header"):
     """What an answer begins with."""
 
     status = le32(doc="0 or a Linux errno")
-    __reserved = le32()
+    reserved = le32()
 
 
 class CmdOpen(Struct, name="virtio_media_cmd_open"):
@@ -66,7 +66,7 @@ class RespOpen(Struct, name="virtio_media_resp_open"):
 
     hdr = array(RespHeader)
     session_id = le32()
-    __reserved = le32()
+    reserved = le32()
 
 
 class CmdClose(Struct, name="virtio_media_cmd_close"):
@@ -74,7 +74,7 @@ class CmdClose(Struct, name="virtio_media_cmd_close"):
 
     hdr = array(CmdHeader)
     session_id = le32()
-    __reserved = le32()
+    reserved = le32()
 
 
 class CmdIoctl(Struct, name="virtio_media_cmd_ioctl"):
@@ -96,7 +96,7 @@ class SgEntry(Struct, name="virtio_media_sg_entry"):
 
     start = le64()
     len = le32()
-    __reserved = le32()
+    reserved = le32()
 
 
 class CmdMmap(Struct, name="virtio_media_cmd_mmap"):
@@ -141,7 +141,7 @@ class EventError(Struct, name="virtio_media_event_error"):
 
     hdr = array(EventHeader)
     errno = le32()
-    __reserved = le32()
+    reserved = le32()
 
 
 class EventDqbuf(Struct, name="virtio_media_event_dqbuf", part="writable"):
