@@ -28,11 +28,13 @@
      |    |    +-- UsedIndexError, UsedIdError, UsedLengthError
      |    +-- DeviceGoneError   the device we drove went away
      |    +-- DeviceTimeoutError  the device we drive does not answer
+     |    +-- RefusedError      the other side answered a request with a failure
      +-- RequestError           the device answered: no
      |    +-- DeviceIOError     it tried and failed
      |    +-- UnsupportedRequestError  it does not do that
      +-- HostError              the environment lacks something (4)
-     |    +-- ArenaExhaustedError  no shared memory left for requests
+          +-- AddressInUseError another program serves that socket
+          +-- ArenaExhaustedError  no shared memory left for requests
           +-- StorageError      a disk image missing, locked, read-only ...
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
@@ -508,16 +510,18 @@ class HostError(VirtioError):
     exit_status = 4
 
 
-class AddressInUseError(HostError):
-    """Another program is alive and serves that very socket, so it is not taken away from it."""
-
-    code = "E-IN-USE"
-    fix = "stop the other program or choose another path"
 class ArenaExhaustedError(HostError):
     """The memory a driver shares with its device is used up, and the device takes no more of it."""
 
     code = "E-ARENA"
     fix = "free buffers that are no longer used, or connect with a larger arena_size"
+
+
+class AddressInUseError(HostError):
+    """Another program is alive and serves that very socket, so it is not taken away from it."""
+
+    code = "E-IN-USE"
+    fix = "stop the other program or choose another path"
 
 
 class StorageError(HostError):
