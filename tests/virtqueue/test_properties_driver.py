@@ -1,7 +1,6 @@
 """The compiled driver's end beside the model's, each with a model device: what they do must be the same."""
 
 import hypothesis.strategies as st
-from hypothesis import assume
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from virtio.testing.rig import RING_PACKED, Rig, shared_memory
@@ -25,7 +24,7 @@ rigs = st.one_of(
         table_entries=st.just(1) | st.just(2) | st.just(4),
     ),
 ).filter(lambda rig: rig.table_entries <= rig.size)
-buffers = st.lists(st.tuples(st.integers(0, 200), st.integers(1, 56)), max_size=3)
+buffer = st.tuples(st.integers(0, 200), st.integers(1, 56))
 
 
 class DriverBesideModel(RuleBasedStateMachine):
@@ -61,12 +60,12 @@ class DriverBesideModel(RuleBasedStateMachine):
     # -- the driver
 
     @precondition(lambda self: not self.early)
-    @rule(readable=buffers, writable=buffers)
-    def add(self, readable, writable):
-        count = len(readable) + len(writable)
-        assume(1 <= count <= self.rig.size)
+    @rule(parts=st.lists(buffer, min_size=1, max_size=5), split=st.integers(0, 5))
+    def add(self, parts, split):
+        parts = parts[: self.rig.size]
+        readable, writable = parts[:split], parts[split:]
         added = self.driver.add_buffers(readable, writable, self.token)
-        indirect = self.rig.goes_indirect(count)
+        indirect = self.rig.goes_indirect(len(parts))
         assert added == self.model.add(readable, writable, self.token, indirect)
         if added:
             self.offered.append((self.token, readable, writable))
