@@ -39,13 +39,14 @@ def lay_out(arena: Arena, size: int, features: int) -> RingLayout:
     device_at = _align(driver_at + driver_bytes)
     tables_at = _align(device_at + device_bytes)
     indirect = bool(features >> bits.INDIRECT_DESC & 1)
-    buffer = arena.allocate(tables_at + (size * INDIRECT_LENGTH * DESCRIPTOR if indirect else 0))
+    entries = min(INDIRECT_LENGTH, size)
+    buffer = arena.allocate(tables_at + (size * entries * DESCRIPTOR if indirect else 0))
     buffer.view[:] = bytes(len(buffer))
     start = buffer.address
     addresses = QueueAddresses(size, start, start + driver_at, start + device_at)
     ring = driver_queue(
         arena.memory, size, addresses.descriptors, addresses.driver_area, addresses.device_area,
-        features=features, indirect_tables=start + tables_at if indirect else 0, table_entries=INDIRECT_LENGTH,
+        features=features, indirect_tables=start + tables_at if indirect else 0, indirect_entries=entries,
     )
     return RingLayout(buffer, addresses, ring)
 
