@@ -54,9 +54,7 @@ class Result:
         """Itself; GuestError when the status is not 0."""
         if self.status != 0:
             detail = (self.stderr or self.stdout).strip()
-            raise GuestError(
-                f"{self.command!r} ended with status {self.status} in the guest: {detail}", fix=""
-            )
+            raise GuestError(f"in the guest, {self.command!r} gave status {self.status}: {detail}", fix="")
         return self
 
 

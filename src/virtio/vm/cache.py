@@ -58,14 +58,14 @@ def _write_json(stream: BinaryIO, value: Any) -> None:
 
 
 def _write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as stream:
-        try:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
             write(stream)
-            stream.flush()
-            os.replace(stream.name, path)
-        except BaseException:
-            os.unlink(stream.name)
-            raise
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
 
 
 def _forget_unused(folder: Path) -> None:

@@ -97,5 +97,5 @@ def _probe_reconnect(qemu: str) -> str:
     )  # fmt: skip
     answers = (json.loads(line).get("return") for line in done.stdout.splitlines())
     schema = next(answer for answer in answers if isinstance(answer, list))
-    members = {member["name"] for entry in schema for member in entry.get("members", ())}
+    members = {member.get("name") for entry in schema for member in entry.get("members", ())}
     return "reconnect-ms" if "reconnect-ms" in members else "reconnect"
