@@ -144,7 +144,7 @@ class Listener:
         return listener
 
     def accept(self) -> socket.socket | None:
-        """The next front-end's connection; None if it is not there after all. OSError if we cannot take it."""
+        """The next front-end's connection; None if it is not there after all. OSError if it cannot be had."""
         try:
             return self.socket.accept()[0]
         except (BlockingIOError, ConnectionError):

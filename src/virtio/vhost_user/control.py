@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from virtio.errors import NotSharedError, ProtocolError, VirtioError
+from virtio.memory import GuestMemory
 from virtio.spec.features import ACCESS_PLATFORM, RING_PACKED, VERSION_1
 from virtio.vhost_user import memory as shared
 from virtio.vhost_user.connection import Request
@@ -22,7 +23,6 @@ from virtio.vhost_user.rings import RingSetup
 
 if TYPE_CHECKING:
     from virtio.device import Attachment
-    from virtio.memory import GuestMemory
 
 __all__ = ["OFFERED", "Answer", "DeviceControl"]
 
@@ -60,6 +60,7 @@ class DeviceControl:
 
     def __init__(self, attachment: Attachment, *, withhold: int = 0) -> None:
         self.attachment = attachment
+        self.memory = GuestMemory()
         self.rings = [RingSetup(vring) for vring in attachment.vrings]
         self.offered = OFFERED & ~withhold
         self.protocol_features = 0
@@ -74,7 +75,7 @@ class DeviceControl:
     @property
     def has_memory(self) -> bool:
         """Whether the front-end shares any."""
-        return bool(self.attachment.memory.regions)
+        return bool(self.memory.regions)
 
     @property
     def suspended(self) -> bool:
@@ -117,7 +118,7 @@ class DeviceControl:
             self.attachment.set_features(device_mask)
         self.feature_mask = mask
         if logging_changed and self._log_fd is not None:
-            self._share(self.attachment.memory)
+            self._share(self.memory)
         if not mask & _PROTOCOL:
             for ring in self.rings:
                 ring.vring.set_enabled(True)
@@ -192,12 +193,12 @@ class DeviceControl:
     def add_mem_reg(self, request: Request) -> Answer:
         """ADD_MEM_REG: one region more. Rings may be running."""
         fd = request.fds[0] if request.fds else None
-        self._share(shared.add_region(self.attachment.memory, _payload(request), fd))
+        self._share(shared.add_region(self.memory, _payload(request), fd))
         return 0
 
     def rem_mem_reg(self, request: Request) -> Answer:
         """REM_MEM_REG: one region less. A descriptor that came along is closed unused."""
-        self._share(shared.remove_region(self.attachment.memory, _payload(request)))
+        self._share(shared.remove_region(self.memory, _payload(request)))
         return 0
 
     def get_max_mem_slots(self, request: Request) -> Answer:
@@ -207,10 +208,10 @@ class DeviceControl:
     def set_log_base(self, request: Request) -> Answer:
         """SET_LOG_BASE: where to mark what is written, while LOG_ALL is among the features."""
         log = _payload(request)
-        shared.with_log(self.attachment.memory, log, request.fds[0])
+        shared.with_log(self.memory, log, request.fds[0])
         self._drop_log()
         self._log_fd, self._log = request.take_fd(), log
-        self._share(self.attachment.memory)
+        self._share(self.memory)
         return 0
 
     def set_log_fd(self, request: Request) -> Answer:
@@ -224,6 +225,7 @@ class DeviceControl:
         elif self._logging:
             memory = memory.with_log(None)
         self.attachment.set_memory(memory)
+        self.memory = memory
         self._logging = wanted
 
     def _drop_log(self) -> None:
@@ -261,6 +263,7 @@ class DeviceControl:
     def set_vring_kick(self, request: Request) -> Answer:
         """SET_VRING_KICK: the ring may start."""
         ring = self._ring(_payload(request).index)
+        ring.kick_settled = True
         ring.vring.set_kick(request.take_fd())
         self._kicked(ring)
         return 0
@@ -268,6 +271,9 @@ class DeviceControl:
     def vring_kick(self, request: Request) -> Answer:
         """VRING_KICK: the kick in-band."""
         ring, _ = self._ring_state(request)
+        if not ring.kick_settled:
+            ring.kick_settled = True
+            ring.vring.set_kick(None, in_band=True)
         self._kicked(ring)
         ring.vring.kick()
         return 0
@@ -318,7 +324,7 @@ class DeviceControl:
 
     def _start(self, ring: RingSetup) -> None:
         legacy = not self.feature_mask >> VERSION_1 & 1
-        ring.start(self.attachment.memory, packed=self._packed, legacy=legacy)
+        ring.start(self.memory, packed=self._packed, legacy=legacy)
 
     # --- configuration space ---
 

@@ -150,8 +150,8 @@ class Exchange:
         if self._answers:
             return None
         return (
-            "check that it is a vhost-user socket (not QMP, NBD, vfio-user ...) and that no other front-end is "
-            "connected: a back-end serves one at a time"
+            "check that it is a vhost-user socket (not QMP, NBD, vfio-user ...) and that no other front-end "
+            "is connected: a back-end serves one at a time"
         )
 
     def _serve_back(self) -> int:

@@ -164,7 +164,7 @@ class Frontend:
         return bool(self.protocol_features & feature.mask)
 
     def handshake(self, wanted: int = DEFAULT_PROTOCOL_FEATURES) -> None:
-        """Open the session: owner, features, protocol features (those of ``wanted`` offered), back channel."""
+        """Open the session: owner, features, protocol features (of ``wanted`` those offered), channel."""
         self.set_owner()
         self._protocol = bool(self._number(_F.GET_FEATURES) >> F_PROTOCOL_FEATURES & 1)
         if not self._protocol:
@@ -329,7 +329,8 @@ class Frontend:
         assert isinstance(payload, ConfigSpace)
         if (payload.offset, len(payload.data)) != (offset, size):
             raise ProtocolError(
-                f"GET_CONFIG of {size} bytes at {offset} was answered with {len(payload.data)} at {payload.offset}"
+                f"GET_CONFIG of {size} bytes at {offset} was answered with {len(payload.data)} bytes"
+                f" at {payload.offset}"
             )
         return payload.data
 

@@ -53,6 +53,7 @@ class RingSetup:
     def __init__(self, vring: Vring) -> None:
         self.vring = vring
         self.kicked = False
+        self.kick_settled = False
         self.call_settled = False
         self.has_err = False
         self._started = False
@@ -92,7 +93,7 @@ class RingSetup:
 
     def stop(self, packed: bool) -> int:
         """GET_VRING_BASE: finish what is in flight, stop, and tell the position."""
-        self.kicked = False
+        self.kicked = self.kick_settled = False
         if self._started:
             # A ring that met a fault has stopped by itself, and still knows where.
             self._started = False
@@ -101,6 +102,8 @@ class RingSetup:
 
     def forget(self) -> None:
         """The device was reset: all must be said again. Descriptors were dropped with the reset."""
-        self.kicked = self.call_settled = self.has_err = self._sized = self._started = False
+        self.kicked = self.kick_settled = self.call_settled = self.has_err = self._sized = self._started = (
+            False
+        )
         self._used_address = None
         self._base = 0

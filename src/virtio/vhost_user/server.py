@@ -72,7 +72,7 @@ class Service:
     def open(
         self, *, mode: int | None, group: str | int | None, connected: socket.socket | None = None
     ) -> None:
-        """Take the socket. Raises HostError or UsageError at once if that cannot be: a service fails early."""
+        """Take the socket. HostError or UsageError at once if that cannot be: a service fails early."""
         if connected is not None:
             self._serve(connected)
         elif self.address.how is How.LISTEN:
@@ -199,8 +199,8 @@ class Server:
     ) -> Service:
         """Serve ``device`` at ``address``: a path, ``vhost-user:PATH``, ``connect:PATH`` or ``fd:N``.
 
-        The socket listens when this returns; front-ends are served from `start` on. ``mode`` and ``group`` are
-        the socket file's. ``one_off``: end after the first front-end. ``withhold``: a mask of protocol
+        The socket listens when this returns; front-ends are served from `start` on. ``mode`` and ``group``
+        are the socket file's. ``one_off``: end after the first front-end. ``withhold``: a mask of protocol
         features not to offer. ``poll_us``: how long a queue spins before it sleeps, microseconds.
         ``connected``: an open connection to use; the address is then a mere name.
 

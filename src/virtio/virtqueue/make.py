@@ -53,5 +53,5 @@ def driver_queue(
     """
     kind = SplitDriverQueue
     if features >> _RING_PACKED & 1:
-        from virtio.virtqueue.packed import PackedDriverQueue as kind  # only where it is used: start-up time
+        from virtio.virtqueue.packed_driver import PackedDriverQueue as kind  # only where it is used: start-up time
     return kind(memory, size, descriptors, driver_area, device_area, features=features, state=state, **options)

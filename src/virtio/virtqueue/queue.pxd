@@ -123,6 +123,7 @@ cdef class DeviceQueue:
 cdef class PoppedChain:
     """A chain as Python sees it, from pop to push."""
     cdef DeviceQueue queue
+    cdef GuestMemory memory     # the queue may have been given another since
     cdef Chain *chain           # NULL once pushed
 
     cdef Chain *_held(self) except NULL

@@ -104,7 +104,7 @@ class PoppedChain:
         for i in range(first, first + count):
             segment: iovec = self.chain.segments[i]
             host = cython.cast(cython.p_char, segment.iov_base)
-            views.append(self.queue.memory.window(host, segment.iov_len, writable))
+            views.append(self.memory.window(host, segment.iov_len, writable))
         return tuple(views)
 
 
@@ -150,6 +150,7 @@ class DeviceQueue:
             return None
         popped: PoppedChain = PoppedChain.__new__(PoppedChain)
         popped.queue = self
+        popped.memory = self.memory
         popped.chain = chain
         return popped
 

@@ -142,7 +142,7 @@ class SplitDeviceQueue(DeviceQueue):
         self.missing = False
         ready: cython.int = self.refresh(limit)
         if ready <= 0:
-            return ready
+            return self.stop(RING_MEMORY_GONE, 0) if memory_gone(self.table) else ready
         ring: cython.pointer[uint16_t] = self.avail + RING_ENTRIES
         head: uint16_t = order16(load_u16(ring + (self.next_avail & self.mask), RELAXED), self.swapped)
         while count < ready:

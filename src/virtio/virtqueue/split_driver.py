@@ -288,8 +288,6 @@ class SplitDriverQueue(DriverQueue):
         if self.fault != 0:
             return self.fault
         ready: cython.int = self.refresh(limit)
-        if ready < 0:
-            return ready
         while count < limit and count < ready:
             head: cython.int = self.next_head(ready - count, cython.address(written))
             if head < 0:
