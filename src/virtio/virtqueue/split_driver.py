@@ -250,7 +250,9 @@ class SplitDriverQueue(DriverQueue):
         # The index must be visible before we read whether the device wants to know: it does the reverse.
         fence(SEQ_CST)
         if self.event_idx:
-            event: uint16_t = load_u16(cython.address(self.used[RING_ENTRIES + self.size * USED_WORDS]), RELAXED)
+            event: uint16_t = load_u16(
+                cython.address(self.used[RING_ENTRIES + self.size * USED_WORDS]), RELAXED
+            )
             return need_event(order16(event, self.swapped), self.next_avail, old)
         flags: uint16_t = load_u16(cython.address(self.used[RING_FLAGS]), RELAXED)
         return not (order16(flags, self.swapped) & NO_NOTIFICATION)
@@ -305,10 +307,12 @@ class SplitDriverQueue(DriverQueue):
         return count if count != 0 else self.fault
 
     def next_head(self, ready: cython.int, written: cython.pointer[uint32_t]) -> cython.int:
-        """The chain that finished next, of `ready` ones, and how much was written to it. A head or a fault."""
+        """The chain that finished next, of `ready`, and how much was written to it. A head or a fault."""
         if self.batch != 0:
             return self.next_in_order(0, 0, ready, written)
-        place: cython.size_t = RING_ENTRIES + cython.cast(cython.size_t, self.next_used & self.mask) * USED_WORDS
+        place: cython.size_t = (
+            RING_ENTRIES + cython.cast(cython.size_t, self.next_used & self.mask) * USED_WORDS
+        )
         element = cython.cast(cython.pointer[cython.const[uint32_t]], self.used + place)
         identifier: uint32_t = order32(load_u32(element, RELAXED), self.swapped)
         length: uint32_t = order32(load_u32(element + 1, RELAXED), self.swapped)
