@@ -1,7 +1,7 @@
 from collections.abc import Sequence
-from typing import final
+from typing import Never, final
 
-from typing_extensions import Buffer, Never
+from typing_extensions import Buffer
 
 __all__ = ["GuestMemory", "Mapping", "Window"]
 

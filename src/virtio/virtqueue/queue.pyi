@@ -1,7 +1,7 @@
 from collections.abc import Sequence
-from typing import final
+from typing import Never, final
 
-from typing_extensions import Never, disjoint_base
+from typing_extensions import disjoint_base
 
 from virtio.errors import DeviceError, DriverError
 from virtio.memory.table import GuestMemory

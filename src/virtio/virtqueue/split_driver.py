@@ -10,7 +10,6 @@ import cython
 from cython.cimports.libc.errno import EINVAL, ENOSPC
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.libc.string import memcpy
 from cython.cimports.virtio.memory.atomic import (
     ACQUIRE,
     RELAXED,
@@ -233,12 +232,11 @@ class SplitDriverQueue(DriverQueue):
         self, place: cython.p_char, address: uint64_t, length: uint32_t, flags: uint16_t, following: uint16_t
     ) -> cython.void:
         """Write one descriptor; the device does not look before the available index passes its chain."""
-        made: Descriptor
+        made = cython.cast(cython.pointer[Descriptor], place)
         made.address = order64(address, self.swapped)
         made.length = order32(length, self.swapped)
         made.flags = order16(flags, self.swapped)
         made.next = order16(following, self.swapped)
-        memcpy(place, cython.address(made), DESC_BYTES)
 
     def publish(self) -> cython.bint:
         if self.next_avail == self.published:
