@@ -6,7 +6,12 @@ from virtio import errors
 from virtio.virtqueue import QueueState
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
-FEATURE_INDIRECT, FEATURE_EVENT_IDX, FEATURE_IN_ORDER, FEATURE_NOTIFY_ON_EMPTY = 1 << 28, 1 << 29, 1 << 35, 1 << 24
+FEATURE_INDIRECT, FEATURE_EVENT_IDX, FEATURE_IN_ORDER, FEATURE_NOTIFY_ON_EMPTY = (
+    1 << 28,
+    1 << 29,
+    1 << 35,
+    1 << 24,
+)
 
 
 @pytest.mark.parametrize("byte_order", ["little", "big"])

@@ -16,7 +16,7 @@ __all__ = ["COMMANDS", "root", "run"]
 
 COMMANDS: dict[str, str] = {
     "completion": "Print the completion script of a shell.",
-    "doctor": "Say what this machine has for virtio, and how to get what it lacks.",
+    "doctor": "Say what this machine has and lacks for virtio.",
     "explain": "Explain an error code.",
     "spec": "Look things up in the specification.",
 }

@@ -36,7 +36,7 @@ def _mark(result: Result) -> str:
 )
 @json_option
 def command(as_json: bool) -> int:
-    """Say what this machine has for virtio, and how to get what it lacks."""
+    """Say what this machine has and lacks for virtio."""
     from virtio.cli.checks import CHECKS
 
     results = [check() for check in CHECKS]

@@ -88,7 +88,10 @@ def feature(name: str, device_name: str | None, as_json: bool) -> None:
 @click.argument("mask")
 @json_option
 def decode(device_name: str, mask: str, as_json: bool) -> None:
-    """Name the bits in a feature set of a device type, and what it lacks."""
+    """Name the bits in a feature set.
+
+    And say which bit lacks another that it needs, if one does.
+    """
     from virtio.cli import spec_data, spec_text
 
     emit(spec_data.decode(device_name, mask), as_json, spec_text.decode)

@@ -33,7 +33,7 @@ def _pci(entry: ids.DeviceId) -> Data:
 def device(name: str) -> Data:
     """A device type; those without a chapter have but their identity."""
     entry = ids.find(name)
-    data = {"id": entry.id, "name": entry.name, "title": entry.title, "chapter": None, "pci": _pci(entry)}
+    data = {"id": entry.id, "name": entry.name, "title": entry.title, "pci": _pci(entry), "chapter": None}
     if entry.chapter:
         data |= _chapter(ids.device(entry.id))
     return data

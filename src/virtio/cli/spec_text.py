@@ -27,7 +27,7 @@ def device(data: Data) -> str:
         return f"{head}\nThe specification has no chapter about it."
     parts = [f'{head}\nVirtio 1.4, "{data["chapter"]}"', "Virtqueues\n" + _queues(data["queues"])]
     if data["features"]:
-        parts.append("Feature bits\n" + _features(data["features"]))
+        parts.append("Feature bits\n" + _features(data["features"], data["requires"]))
     if data["config"]:
         parts.append(f"Configuration space, {data['config']['size']} bytes\n" + _fields(data["config"]))
     parts += [_constants(group) for group in data["constants"]]
@@ -46,14 +46,15 @@ def _only_with(feature: str | None) -> str:
     return f"with {' or '.join(feature.split('|'))}" if feature else ""
 
 
-def _features(features: list[Data]) -> str:
-    return table(((f["bit"], f["name"], _feature_text(f)) for f in features), indent=2)
+def _features(features: list[Data], required: list[str]) -> str:
+    lines = table(((f["bit"], f["name"], _feature_text(f)) for f in features), indent=2)
+    return f"{lines}\n  Always needed: {_needs(required)}." if required else lines
 
 
 def _feature_text(feature: Data) -> str:
     legacy = " (legacy)" if feature["legacy"] else ""
     needs = f"; needs {_needs(feature['needs'])}" if feature["needs"] else ""
-    return feature["meaning"] + legacy + needs
+    return f"{feature['meaning']}{legacy}{needs}"
 
 
 def _needs(needs: list[str]) -> str:
