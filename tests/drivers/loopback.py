@@ -21,18 +21,34 @@ from virtio.virtqueue import device_queue
 
 SECTORS = 4096
 BLK_FEATURES = bits.mask(
-    bits.VERSION_1, bits.RING_PACKED, bits.EVENT_IDX, bits.INDIRECT_DESC,
-    blk.F_SEG_MAX, blk.F_BLK_SIZE, blk.F_FLUSH, blk.F_TOPOLOGY, blk.F_CONFIG_WCE, blk.F_MQ,
-    blk.F_DISCARD, blk.F_WRITE_ZEROES,
+    bits.VERSION_1,
+    bits.RING_PACKED,
+    bits.EVENT_IDX,
+    bits.INDIRECT_DESC,
+    blk.F_SEG_MAX,
+    blk.F_BLK_SIZE,
+    blk.F_FLUSH,
+    blk.F_TOPOLOGY,
+    blk.F_CONFIG_WCE,
+    blk.F_MQ,
+    blk.F_DISCARD,
+    blk.F_WRITE_ZEROES,
 )
 
 
 def blk_config(**changes: Any) -> bytes:
     values: dict[str, Any] = {
-        "capacity": SECTORS, "seg_max": 126, "blk_size": 512, "writeback": 1, "num_queues": 4,
+        "capacity": SECTORS,
+        "seg_max": 126,
+        "blk_size": 512,
+        "writeback": 1,
+        "num_queues": 4,
         "topology": blk.Topology(physical_block_exp=3, min_io_size=8, opt_io_size=256),
-        "max_discard_sectors": 1024, "max_discard_seg": 1, "max_write_zeroes_sectors": 1000,
-        "max_write_zeroes_seg": 1, "write_zeroes_may_unmap": 1,
+        "max_discard_sectors": 1024,
+        "max_discard_seg": 1,
+        "max_write_zeroes_sectors": 1000,
+        "max_write_zeroes_seg": 1,
+        "write_zeroes_may_unmap": 1,
     }
     return blk.Config(**{**values, **changes}).pack()
 
@@ -189,7 +205,7 @@ class Loopback:
                 readable = b"".join(bytes(view) for view in chain.readable)
                 assert self.serve is not None
                 written = self.serve(readable, list(chain.writable))
-                if written < 0:     # never finished
+                if written < 0:  # never finished
                     continue
                 queue.ring.push(chain, written)
                 if queue.ring.publish_used():

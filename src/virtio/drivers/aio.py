@@ -27,8 +27,8 @@ __all__ = ["Blk"]
 class Blk:
     """A block device whose requests are awaited; any number may be in flight.
 
-    Made by `connect` on a running loop, and used on that loop alone. ``disk`` is the device's blocking face: its
-    properties (``capacity``, ``block_size``, ``features`` ...) may be used, its blocking calls stop the loop.
+    Made by `connect` on a running loop, and used on that loop alone. ``disk`` is the device's blocking face:
+    its properties (``capacity``, ``features`` ...) may be used, its blocking calls stop the loop.
     A cancelled request stays with the device until it is done; its memory is freed then.
     """
 
@@ -156,7 +156,7 @@ class Blk:
             while queue.arm():
                 self._let_others_in(queue.poll())
         except VirtioError:
-            self._let_others_in(len(self._starved))     # they meet the error when they try
+            self._let_others_in(len(self._starved))  # they meet the error when they try
 
     def _let_others_in(self, count: int) -> None:
         """As many requests as finished may find room now."""

@@ -1,7 +1,7 @@
 """A load generator for block devices: one queue, one thread, no GIL.
 
-`BlkLoad` keeps ``depth`` requests in flight on a queue lent by `RequestQueue.exclusive`, reaps them in batches,
-starts others in their place and publishes once a batch. `virtio.drivers.load` is its comfortable face.
+`BlkLoad` keeps ``depth`` requests in flight on a queue lent by `RequestQueue.exclusive`, reaps them in
+batches, starts others in their place and publishes once a batch. `virtio.drivers.load` is its comfortable face.
 
 When verifying, every 512-byte sector written carries its own address, a generation that grows with each
 write, and a pattern made from the two; what is read must be what was last written there.
@@ -59,8 +59,9 @@ def bucket_limit(bucket: int) -> int:
 
 @cython.cclass
 class BlkLoad:
-    """One generator. ``heads`` and ``data`` are (device address, memoryview) of depth * HEAD_SIZE and
-    depth * block_size bytes; blocks are ``block_size`` bytes each, ``first_block`` to ``first_block + blocks``.
+    """One generator, on blocks ``first_block`` to ``first_block + blocks`` of ``block_size`` bytes each.
+
+    ``heads`` and ``data`` are (device address, memoryview), depth * HEAD_SIZE and depth * block_size bytes.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class BlkLoad:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def allocate(self) -> cython.int:
+        """Make our own records."""
         self.slots = cython.cast(cython.pointer[Slot], calloc(self.depth, cython.sizeof(Slot)))
         if self.slots == cython.NULL:
             raise MemoryError
@@ -119,6 +121,7 @@ class BlkLoad:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def place(self, heads, data) -> cython.int:
+        """Note where each request's head and data are."""
         head_bytes: cython.uchar[::1] = heads[1]
         data_bytes: cython.uchar[::1] = data[1]
         i: cython.int
@@ -136,8 +139,7 @@ class BlkLoad:
 
     def histogram(self) -> list[int]:
         """Requests by latency; see `bucket_limit`."""
-        i: cython.int
-        return [self.latencies[i] for i in range(BUCKETS)]
+        return [self.latencies[bucket] for bucket in range(BUCKETS)]
 
     def allow(self, requests: int) -> None:
         """How many more requests may be submitted; none at first."""
@@ -166,7 +168,7 @@ class BlkLoad:
     @cython.exceptval(check=False)
     def turn(self, until: int64_t) -> cython.int:
         """Reap a batch and start as many again."""
-        completions: Completion[64]
+        completions = cython.declare(Completion[64])
         i: cython.int
         now: int64_t
         count: cython.int = self.queue.reap(completions, REAP)
@@ -190,16 +192,16 @@ class BlkLoad:
     @cython.exceptval(check=False)
     def idle(self, until: int64_t) -> cython.int:
         """Nothing finished: spin a little, or sleep."""
-        i: cython.int
+        _: cython.int
         result: cython.int
         if self.polling:
-            for i in range(256):
+            for _ in range(256):
                 if self.queue.finished():
                     return _CONTINUE
                 cpu_pause()
             return _PAUSE if monotonic_ns() >= until else _CONTINUE
         result = self.channel.wait_finished(max(until - monotonic_ns(), 0))
-        if result == CHANNEL_WOKEN or result == CHANNEL_INTERRUPTED:
+        if result in (CHANNEL_WOKEN, CHANNEL_INTERRUPTED):
             return _PAUSE
         return _PAUSE if monotonic_ns() >= until else _CONTINUE
 
@@ -228,11 +230,9 @@ class BlkLoad:
     @cython.exceptval(check=False)
     def choose_block(self) -> uint64_t:
         """The next block; never one in flight when verifying (there are more blocks than requests)."""
-        block: uint64_t
+        block: uint64_t = self.next_block
         if self.random:
             block = ((self.random_number() >> 32) * self.blocks) >> 32
-        else:
-            block = self.next_block
         if self.verify:
             while self.busy[block]:
                 block = block + 1 if block + 1 < self.blocks else 0
@@ -245,7 +245,7 @@ class BlkLoad:
     @cython.exceptval(check=False)
     def start(self, index: uint64_t, now: int64_t) -> cython.int:
         """Put one request on the ring. -1 if the ring does not take it."""
-        buffers: Buffer[3]
+        buffers = cython.declare(Buffer[3])
         slot: cython.pointer[Slot] = cython.address(self.slots[index])
         header: cython.pointer[Header] = cython.cast(cython.pointer[Header], slot.head)
         status: cython.int
@@ -302,7 +302,7 @@ class BlkLoad:
         if self.verify:
             self.busy[slot.block] = 0
             if status != 0:
-                self.generations[slot.block] = 0    # who knows what is there now
+                self.generations[slot.block] = 0  # who knows what is there now
             elif slot.kind == T_IN and slot.generation != 0:
                 self.check_data(slot)
 

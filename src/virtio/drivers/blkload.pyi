@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from typing_extensions import disjoint_base
+
 from virtio.drivers.channel import Channel
 
 __all__ = ["BUCKET_COUNT", "HEAD_SIZE", "BlkLoad", "bucket_limit"]
@@ -11,6 +13,7 @@ HEAD_SIZE: Final[int]
 
 def bucket_limit(bucket: int) -> int: ...
 
+@disjoint_base
 class BlkLoad:
     depth: int
     block_size: int

@@ -1,10 +1,10 @@
-"""A buddy allocator over a range of offsets: power-of-two blocks that join again when both halves are free."""
+"""A buddy allocator over a range of offsets: power-of-two blocks that join when both halves are free."""
 
 from __future__ import annotations
 
 __all__ = ["BuddyAllocator"]
 
-SMALLEST = 6        # log2 of the smallest block: 64 bytes, a cache line
+SMALLEST = 6  # log2 of the smallest block: 64 bytes, a cache line
 
 
 class BuddyAllocator:

@@ -53,7 +53,7 @@ class Channel:
 
     def add(self, readable, writable, token) -> bool:
         """Offer a chain of (address, length) pairs. False if the ring has no room for it now."""
-        buffers: Buffer[MOST_SEGMENTS]
+        buffers = cython.declare(Buffer[MOST_SEGMENTS])
         i: cython.int = 0
         status: cython.int
         if len(readable) + len(writable) > MOST_SEGMENTS:
@@ -79,14 +79,13 @@ class Channel:
 
     def reap(self, limit: int = 64) -> list[tuple[int, int]] | None:
         """What finished: (token, bytes written) each. None if the device made nonsense of the ring."""
-        completions: Completion[64]
-        i: cython.int
+        completions = cython.declare(Completion[64])
         count: cython.int
         wanted: cython.int = min(limit, REAP_BATCH)
         count = self.queue.reap(completions, wanted)
         if count < 0:
             return None
-        return [(completions[i].token, completions[i].written) for i in range(count)]
+        return [(completions[n].token, completions[n].written) for n in range(count)]
 
     @property
     def fault(self) -> int:
@@ -144,9 +143,9 @@ class Channel:
     @cython.exceptval(check=False)
     def spin(self, until: int64_t) -> cython.int:
         """Watch the ring until a time; the clock is read once in a while only."""
-        i: cython.int
+        _: cython.int
         while True:
-            for i in range(64):
+            for _ in range(64):
                 if self.queue.finished():
                     return 1
                 cpu_pause()
@@ -158,7 +157,7 @@ class Channel:
     @cython.exceptval(check=False)
     def sleep(self, timeout_ns: int64_t) -> cython.int:
         """Ask to be rung and wait for a bell."""
-        fds: pollfd[2]
+        fds = cython.declare(pollfd[2])
         ready: cython.int
         if self.queue.enable_notifications():
             self.queue.disable_notifications()

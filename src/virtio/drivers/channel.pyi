@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+from typing_extensions import disjoint_base
+
 from virtio.virtqueue.queue import DriverQueue
 
 __all__ = ["FINISHED", "INTERRUPTED", "TIMEOUT", "WOKEN", "Channel"]
@@ -12,6 +14,7 @@ FINISHED: Final[int]
 WOKEN: Final[int]
 INTERRUPTED: Final[int]
 
+@disjoint_base
 class Channel:
     queue: DriverQueue
     kick_fd: int

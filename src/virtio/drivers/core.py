@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from virtio.drivers.channel import Channel
 from virtio.drivers.memory import Arena, Buffer
-from virtio.drivers.queue import RequestQueue
+from virtio.drivers.queue import RequestQueue, again
 from virtio.drivers.rings import lay_out
 from virtio.drivers.transport import Event, EventKind, Transport, read_config_stably
 from virtio.errors import DeviceError, DeviceGoneError, FeatureError, UsageError, VirtioError
@@ -150,10 +151,8 @@ class Driver:
         self.transport.set_status(self.transport.status() | bit)
 
     def _give_up(self) -> None:
-        try:
+        with suppress(VirtioError, OSError):  # already failing, and the device may be the reason
             self._add_status(status_bits.FAILED)
-        except (VirtioError, OSError):
-            pass    # already failing, and the device may be the reason
 
     def _names(self, mask: int) -> str:
         return ", ".join(bits.name(self.device_id, bit) for bit in bits.bits(mask)) or "none"
@@ -162,6 +161,8 @@ class Driver:
 
     def queue(self) -> RequestQueue:
         """The calling thread's queue: threads are spread over the queues in the order they come."""
+        if not self.queues:
+            raise again(self._failure or DeviceError("the device is being brought up"))
         index: int | None = getattr(self._chosen, "index", None)
         if index is None or index >= len(self.queues):
             index = self._round_robin % len(self.queues)
@@ -226,10 +227,8 @@ class Driver:
         self.transport.reset()
         self.free_queues()
         self._failure = None
-        try:
+        with suppress(BlockingIOError):
             os.eventfd_read(self._wake_fd)
-        except BlockingIOError:
-            pass
         self._bring_up()
 
     def close(self) -> None:
@@ -243,10 +242,8 @@ class Driver:
         self._closed = True
         for queue in self.queues:
             queue.retire()
-        try:
+        with suppress(VirtioError, OSError):  # a device that is gone needs no reset
             self.transport.reset()
-        except (VirtioError, OSError):
-            pass    # a device that is gone needs no reset
         self.transport.close()
         if self._watcher is not None and self._watcher is not threading.current_thread():
             self._watcher.join()
@@ -267,5 +264,3 @@ class Driver:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-

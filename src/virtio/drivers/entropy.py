@@ -12,7 +12,7 @@ from virtio.errors import DeviceError, UsageError
 
 __all__ = ["Entropy"]
 
-CHUNK = 64 << 10        # bytes asked for at once
+CHUNK = 64 << 10  # bytes asked for at once
 
 
 class _Fill(Request):
@@ -48,7 +48,12 @@ class Entropy(Driver):
 
     @classmethod
     def connect(
-        cls, address: str | socket, *, packed: bool | None = None, poll_us: float = 50, timeout: float | None = 30.0
+        cls,
+        address: str | socket,
+        *,
+        packed: bool | None = None,
+        poll_us: float = 50,
+        timeout: float | None = 30.0,
     ) -> Self:
         """Drive the vhost-user device behind a unix socket: its path, or the connected socket itself."""
         from virtio.drivers.vhost_user import VhostUserTransport

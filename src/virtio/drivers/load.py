@@ -19,8 +19,8 @@ from virtio.spec import features as bits
 
 __all__ = ["LoadOptions", "LoadResult", "run_load"]
 
-SLICE_NS = 50_000_000       # how often a generator looks up for signals and failures
-DESCRIPTORS = 3             # a request takes without indirect tables: header, data, status
+SLICE_NS = 50_000_000  # how often a generator looks up for signals and failures
+DESCRIPTORS = 3  # a request takes without indirect tables: header, data, status
 UNLIMITED = (1 << 63) - 1
 
 
@@ -29,8 +29,8 @@ class LoadOptions:
     """What to do to the disk.
 
     ``depth`` requests of ``block_size`` bytes are in flight on each of the disk's queues, ``read_percent`` of
-    them reads, the rest writes, at random or one after the other, within the first ``span`` bytes (the whole
-    disk if None). It ends after ``seconds`` or after ``requests`` (on all queues together), whatever comes
+    them reads, the rest writes, at random or one after the other, within the first ``span`` bytes (all if
+    None). It ends after ``seconds`` or after ``requests`` (on all queues together), whatever comes
     first. ``polling`` spins for completions; else the generator sleeps on its bell. ``verify`` checks all data
     read that was written in the same run.
     """
@@ -107,7 +107,13 @@ class _Generator:
     """One queue's share of the load."""
 
     def __init__(
-        self, disk: Blk, queue: RequestQueue, channel: Channel, options: LoadOptions, index: int, stack: ExitStack
+        self,
+        disk: Blk,
+        queue: RequestQueue,
+        channel: Channel,
+        options: LoadOptions,
+        index: int,
+        stack: ExitStack,
     ) -> None:
         self.queue = queue
         self.channel = channel
@@ -120,9 +126,18 @@ class _Generator:
         data = stack.enter_context(disk.buffer(options.depth * options.block_size))
         first, blocks = _share(_blocks(disk, options), index, count)
         self.load = BlkLoad(
-            channel, _pair(heads), _pair(data), depth=options.depth, block_size=options.block_size,
-            blocks=blocks, first_block=first, random=options.random, read_percent=options.read_percent,
-            polling=options.polling, verify=options.verify, seed=options.seed + index,
+            channel,
+            _pair(heads),
+            _pair(data),
+            depth=options.depth,
+            block_size=options.block_size,
+            blocks=blocks,
+            first_block=first,
+            random=options.random,
+            read_percent=options.read_percent,
+            polling=options.polling,
+            verify=options.verify,
+            seed=options.seed + index,
         )
         wanted = UNLIMITED if options.requests is None else _share(options.requests, index, count)[1]
         self.load.allow(wanted)
@@ -170,7 +185,9 @@ class _Generator:
             if self.load.in_flight < before:
                 patience = time.monotonic() + self._timeout
             elif time.monotonic() > patience:
-                self._fail(DeviceTimeoutError(f"queue {self.queue.index}: {before} requests are not answered"))
+                self._fail(
+                    DeviceTimeoutError(f"queue {self.queue.index}: {before} requests are not answered")
+                )
 
     def _fail(self, error: VirtioError) -> NoReturn:
         """The queue cannot be used any more: requests of ours are still on it."""
@@ -203,8 +220,10 @@ def _check_depth(disk: Blk, options: LoadOptions) -> None:
     size = min(queue.size for queue in disk.queues)
     most = size if disk.has(bits.INDIRECT_DESC) else size // DESCRIPTORS
     if not 1 <= options.depth <= most:
-        raise UsageError(f"depth {options.depth} on queues that hold 1 to {most} requests",
-                         fix="connect with a larger queue_size")
+        raise UsageError(
+            f"depth {options.depth} on queues that hold 1 to {most} requests",
+            fix="connect with a larger queue_size",
+        )
     blocks = _blocks(disk, options) // len(disk.queues)
     if blocks < 1 or (options.verify and blocks < 2 * options.depth):
         raise UsageError(f"{blocks} blocks a queue are too few for depth {options.depth}")

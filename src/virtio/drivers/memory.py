@@ -15,7 +15,7 @@ from virtio.memory import GuestMemory, Mapping
 
 __all__ = ["Arena", "Buffer", "SharedRegion"]
 
-GUEST_BASE = 1 << 30            # first device address; aligned for any page size
+GUEST_BASE = 1 << 30  # first device address; aligned for any page size
 USER_OFFSET = 0x7E00_0000_0000  # what vhost-user's "user address" adds to a device address
 HUGE_PAGE = 2 << 20
 LARGEST_REGION = 1 << 40
@@ -194,7 +194,7 @@ def _memfd(size: int, *, hugepages: bool) -> int:
     try:
         os.ftruncate(fd, size)
         if hugepages:
-            os.posix_fallocate(fd, 0, size)     # too few huge pages shows here, not as SIGBUS later
+            os.posix_fallocate(fd, 0, size)  # too few huge pages shows here, not as SIGBUS later
     except OSError as error:
         os.close(fd)
         what = "huge pages" if hugepages else "shared memory"

@@ -138,7 +138,7 @@ class RequestQueue:
     def arm(self) -> bool:
         """For event loops: have the call fd become readable for the next completion. True: poll at once."""
         with self._lock:
-            if self.failure is not None or self._leader:    # a leader reaps for everybody
+            if self.failure is not None or self._leader:  # a leader reaps for everybody
                 return False
             return self.channel.arm()
 
@@ -160,7 +160,9 @@ class RequestQueue:
     def ring_error(self) -> VirtioError:
         """What the device did wrong with the ring."""
         fault = self.channel.queue.fault_error()
-        return DeviceError(f"queue {self.index}: the device's used ring is nonsense") if fault is None else fault
+        return (
+            DeviceError(f"queue {self.index}: the device's used ring is nonsense") if fault is None else fault
+        )
 
     def _check(self) -> None:
         if self.failure is not None:
@@ -201,8 +203,11 @@ class RequestQueue:
             return
         request.written = written
         if written > request.writable:
-            self._fail(DeviceError(f"queue {self.index}: the device says it wrote {written} bytes into "
-                                   f"{request.writable}"))
+            self._fail(
+                DeviceError(
+                    f"queue {self.index}: the device says it wrote {written} bytes into {request.writable}"
+                )
+            )
             request.error = self.failure
         self._settle(request)
 

@@ -11,9 +11,9 @@ from virtio.virtqueue import DriverQueue, driver_queue
 
 __all__ = ["RingLayout", "lay_out"]
 
-DESCRIPTOR = 16             # bytes, in either kind of ring
-INDIRECT_LENGTH = 8         # descriptors in each indirect table: more than nearly any chain has
-LINE = 64                   # areas begin on cache lines of their own
+DESCRIPTOR = 16  # bytes, in either kind of ring
+INDIRECT_LENGTH = 8  # descriptors in each indirect table: more than nearly any chain has
+LINE = 64  # areas begin on cache lines of their own
 
 
 class RingLayout(NamedTuple):
@@ -45,8 +45,14 @@ def lay_out(arena: Arena, size: int, features: int) -> RingLayout:
     start = buffer.address
     addresses = QueueAddresses(size, start, start + driver_at, start + device_at)
     ring = driver_queue(
-        arena.memory, size, addresses.descriptors, addresses.driver_area, addresses.device_area,
-        features=features, indirect_tables=start + tables_at if indirect else 0, indirect_entries=entries,
+        arena.memory,
+        size,
+        addresses.descriptors,
+        addresses.driver_area,
+        addresses.device_area,
+        features=features,
+        indirect_tables=start + tables_at if indirect else 0,
+        indirect_entries=entries,
     )
     return RingLayout(buffer, addresses, ring)
 

@@ -6,6 +6,7 @@ import os
 import select
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from socket import socket
 from typing import Self
 
@@ -18,10 +19,10 @@ from virtio.vhost_user.messages import ProtocolFeature
 
 __all__ = ["VhostUserTransport"]
 
-LARGEST_QUEUE = 32768           # what the rings allow; vhost-user has no limit of its own
-PACKED_START = 0x8000_8000      # both positions 0, both wrap counters 1
-MOST_REGIONS = 8                # in one SET_MEM_TABLE
-LONGEST_ANSWER = 30.0           # seconds, where the caller would wait for ever
+LARGEST_QUEUE = 32768  # what the rings allow; vhost-user has no limit of its own
+PACKED_START = 0x8000_8000  # both positions 0, both wrap counters 1
+MOST_REGIONS = 8  # in one SET_MEM_TABLE
+LONGEST_ANSWER = 30.0  # seconds, where the caller would wait for ever
 DEAD = select.POLLHUP | select.POLLERR | select.POLLNVAL | select.POLLRDHUP
 
 
@@ -51,8 +52,8 @@ class VhostUserTransport:
 
     def __init__(self, sock: socket | str, *, timeout: float | None = None) -> None:
         self._lock = threading.RLock()
-        self._config_fd = _eventfd()    # readable: the configuration changed
-        self._wake_fd = _eventfd()      # readable: the watcher should look up
+        self._config_fd = _eventfd()  # readable: the configuration changed
+        self._wake_fd = _eventfd()  # readable: the watcher should look up
         self._status = 0
         self._queues: dict[int, _Queue] = {}
         self._closed = False
@@ -136,9 +137,7 @@ class VhostUserTransport:
         with self._lock:
             if len(self.frontend.regions) >= self._most_regions():
                 return False
-            shared = FrontendRegion(
-                region.guest_address, region.size, region.user_address, 0, region.fd
-            )
+            shared = FrontendRegion(region.guest_address, region.size, region.user_address, 0, region.fd)
             if shared not in self.frontend.regions:
                 self.frontend.add_mem_region(shared)
             return True
@@ -218,7 +217,7 @@ class VhostUserTransport:
         if main < 0:
             return [Event(EventKind.GONE, "the connection is closed")]
         poller = select.poll()
-        poller.register(main, select.POLLRDHUP)     # its data belongs to whoever waits for an answer
+        poller.register(main, select.POLLRDHUP)  # its data belongs to whoever waits for an answer
         for fd in (self._wake_fd, self._config_fd, *errors, *([back] if back is not None else [])):
             poller.register(fd, select.POLLIN)
         ready = dict(poller.poll())
@@ -243,11 +242,9 @@ class VhostUserTransport:
         return events
 
     def _serve_back_channel(self) -> None:
-        with self._lock:
-            try:
-                self.frontend.serve_back_channel()
-            except VirtioError:
-                pass    # the back channel is closed then; the main one decides what becomes of the device
+        # If it breaks it is closed; the main channel decides what becomes of the device.
+        with self._lock, suppress(VirtioError):
+            self.frontend.serve_back_channel()
 
     def _wake(self) -> None:
         os.eventfd_write(self._wake_fd, 1)
@@ -273,11 +270,9 @@ class VhostUserTransport:
         front = self.frontend
         if front.has(ProtocolFeature.STATUS):
             front.set_status(0)
-        elif self._status and front.has(ProtocolFeature.RESET_DEVICE):   # a new session is a reset device
-            try:
+        elif self._status and front.has(ProtocolFeature.RESET_DEVICE):  # a new session is a reset device
+            with suppress(RefusedError):  # the queues are stopped; some back-ends cannot do more than that
                 front.reset_device()
-            except RefusedError:
-                pass    # its queues are stopped; some back-ends cannot do more than that
 
     def close(self) -> None:
         """Close the connection."""

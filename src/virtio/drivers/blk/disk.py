@@ -21,8 +21,8 @@ from virtio.spec import features as bits
 
 __all__ = ["Blk", "BlkOptions"]
 
-LARGEST_REQUEST = 1 << 20       # bytes; longer transfers are several requests in flight
-WINDOW = 8 << 20                # bytes of a copied transfer that are in device memory at once
+LARGEST_REQUEST = 1 << 20  # bytes; longer transfers are several requests in flight
+WINDOW = 8 << 20  # bytes of a copied transfer that are in device memory at once
 
 Data = bytes | bytearray | memoryview | Buffer
 
@@ -53,8 +53,16 @@ class Blk(Driver):
 
     device_id = 2
     wanted = bits.mask(
-        blk.F_SIZE_MAX, blk.F_SEG_MAX, blk.F_RO, blk.F_BLK_SIZE, blk.F_FLUSH, blk.F_TOPOLOGY,
-        blk.F_CONFIG_WCE, blk.F_MQ, blk.F_DISCARD, blk.F_WRITE_ZEROES,
+        blk.F_SIZE_MAX,
+        blk.F_SEG_MAX,
+        blk.F_RO,
+        blk.F_BLK_SIZE,
+        blk.F_FLUSH,
+        blk.F_TOPOLOGY,
+        blk.F_CONFIG_WCE,
+        blk.F_MQ,
+        blk.F_DISCARD,
+        blk.F_WRITE_ZEROES,
     )
 
     def __init__(self, transport: Transport, options: BlkOptions | None = None) -> None:
@@ -87,8 +95,15 @@ class Blk(Driver):
         from virtio.drivers.vhost_user import VhostUserTransport
 
         options = BlkOptions(
-            num_queues=num_queues, queue_size=queue_size, packed=packed, without=without,
-            arena_size=arena_size, hugepages=hugepages, poll_us=poll_us, timeout=timeout, on_resize=on_resize,
+            num_queues=num_queues,
+            queue_size=queue_size,
+            packed=packed,
+            without=without,
+            arena_size=arena_size,
+            hugepages=hugepages,
+            poll_us=poll_us,
+            timeout=timeout,
+            on_resize=on_resize,
         )
         return cls(VhostUserTransport.connect(address, timeout=timeout), options)
 
@@ -192,12 +207,20 @@ class Blk(Driver):
         """Memory that the device reaches directly. Free it when no request uses it."""
         return self.arena.allocate(size)
 
-    def submit(self, kind: int, offset: int = 0, data: Buffer | None = None, *, extent: int = 0,
-               queue: int | None = None, unmap: bool = False) -> BlkRequest | None:
+    def submit(
+        self,
+        kind: int,
+        offset: int = 0,
+        data: Buffer | None = None,
+        *,
+        extent: int = 0,
+        queue: int | None = None,
+        unmap: bool = False,
+    ) -> BlkRequest | None:
         """Start one request and return it, or None if the queue is full (then `poll` or `wait`).
 
-        ``kind`` is a ``virtio.spec.blk.T_*``; IN and OUT take ``data``, DISCARD and WRITE_ZEROES ``extent`` in
-        bytes. Sent as it is: nothing is checked against the disk's size or limits.
+        ``kind`` is a ``virtio.spec.blk.T_*``; IN and OUT take ``data``, DISCARD and WRITE_ZEROES ``extent``
+        in bytes. Sent as it is: nothing is checked against the disk's size or limits.
         """
         segments = () if data is None else self._segments(data.address, len(data))
         piece = Piece(kind, offset, segments, extent, unmap)
@@ -212,8 +235,10 @@ class Blk(Driver):
     def wait(self, timeout: float | None = None, *, queue: int | None = None) -> list[BlkRequest]:
         """As `poll`, but wait for at least one on the queue; [] if none is under way."""
         requests = self._block_queue(queue).queue
-        requests.wait_until(lambda: bool(self._completed) or not requests.outstanding,
-                            self.options.timeout if timeout is None else timeout)
+        requests.wait_until(
+            lambda: bool(self._completed) or not requests.outstanding,
+            self.options.timeout if timeout is None else timeout,
+        )
         return self._drain()
 
     def _drain(self) -> list[BlkRequest]:
@@ -255,7 +280,9 @@ class Blk(Driver):
         if offset % block or length % block:
             raise UsageError(f"offset {offset} and length {length} are not multiples of {block} bytes")
         if offset < 0 or length < 0 or offset + length > self.capacity:
-            raise UsageError(f"bytes {offset} to {offset + length} are not on a disk of {self.capacity} bytes")
+            raise UsageError(
+                f"bytes {offset} to {offset + length} are not on a disk of {self.capacity} bytes"
+            )
 
     def run(self, pieces: list[Piece]) -> bytes:
         """Do them all and wait; what GET_ID answered."""
@@ -299,6 +326,7 @@ class Blk(Driver):
             self._on_resize(self.capacity)
 
     def free_queues(self) -> None:
+        """The heads' memory too."""
         for queue in self.block_queues:
             queue.close()
         self.block_queues = []

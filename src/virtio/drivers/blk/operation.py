@@ -25,10 +25,10 @@ SLOT = 64
 SEGMENT_AT = 16
 ID_AT = 32
 STATUS_AT = 63
-NO_STATUS = 0xFF        # a value no device writes: still there means it wrote none
+NO_STATUS = 0xFF  # a value no device writes: still there means it wrote none
 
-HEADER = Struct("<IIQ")     # le32 type, le32 reserved, le64 sector
-SEGMENT = Struct("<QII")    # le64 sector, le32 num_sectors, le32 flags
+HEADER = Struct("<IIQ")  # le32 type, le32 reserved, le64 sector
+SEGMENT = Struct("<QII")  # le64 sector, le32 num_sectors, le32 flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,8 @@ class BlkQueue:
 class Operation:
     """Pieces that together are what the caller asked for.
 
-    `issue` until it returns True, waiting for room in between; then wait until `settled`; in any case `let_go`.
-    ``bounce`` is freed when the device can no longer be writing to it, even if the caller gave up waiting.
+    `issue` until it returns True, waiting for room in between; then wait until `settled`; in any case
+    `let_go`. ``bounce`` is freed when the device can no longer be writing to it, even if the caller gave up.
     """
 
     def __init__(

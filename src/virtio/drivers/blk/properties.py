@@ -1,4 +1,4 @@
-"""What a block device says of itself in its configuration space, in bytes rather than sectors and exponents."""
+"""What a block device says of itself in its configuration space, in bytes rather than sectors."""
 
 from __future__ import annotations
 
