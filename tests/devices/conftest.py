@@ -40,7 +40,9 @@ class Answer:
 class Guest:
     """Drives one device through rings in memory of its own; each wait is bounded."""
 
-    def __init__(self, device: Device, *, features: int | None, size: int, legacy: bool, poll_us: int) -> None:
+    def __init__(
+        self, device: Device, *, features: int | None, size: int, legacy: bool, poll_us: int
+    ) -> None:
         self.fd = os.memfd_create("guest")
         self.fds = [self.fd]
         os.ftruncate(self.fd, MEMORY)
@@ -126,7 +128,7 @@ class Guest:
         deadline = time.monotonic() + timeout
         while any(token not in self._done for token in tokens):
             assert not self.faults, self.faults
-            if not any([self._reap(driver) for driver in self.drivers]):
+            if sum(map(self._reap, self.drivers)) == 0:
                 ready = any(driver.request_notifications() for driver in self.drivers)
                 if not ready:
                     left = deadline - time.monotonic()
@@ -146,7 +148,9 @@ class Guest:
             self._done[token] = Answer(parts, used)
         return bool(completions)
 
-    def ask(self, readable: Sequence[bytes], writable: Sequence[int], *, queue: int = 0, at: int = 0) -> Answer:
+    def ask(
+        self, readable: Sequence[bytes], writable: Sequence[int], *, queue: int = 0, at: int = 0
+    ) -> Answer:
         token = self.submit(readable, writable, queue=queue, at=at)
         self.kick(queue)
         return self.wait(token)[0]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import struct
@@ -110,7 +111,7 @@ def test_any_framing_of_a_write(make_disk, guest, kind: str, at: int, cuts: list
     data = os.urandom(1536)
     whole = header(spec.T_OUT, 100) + data
     edges = [0, *cuts, len(whole)]
-    parts = [whole[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [whole[a:b] for a, b in itertools.pairwise(edges)]
     answer = g.ask(parts, [1], at=at)
     assert (answer.status, answer.used) == (OK, 1)
     assert contents(disk) == CONTENTS[:51200] + data + CONTENTS[51200 + 1536 :]
@@ -118,7 +119,9 @@ def test_any_framing_of_a_write(make_disk, guest, kind: str, at: int, cuts: list
 
 @pytest.mark.parametrize("kind", BACKENDS)
 @pytest.mark.parametrize("at", [0, 1, 8])
-@pytest.mark.parametrize("parts", [[1537], [1536, 1], [512, 1024, 1], [1, 1535, 1], [1000, 537], [511, 1, 1025]])
+@pytest.mark.parametrize(
+    "parts", [[1537], [1536, 1], [512, 1024, 1], [1, 1535, 1], [1000, 537], [511, 1, 1025]]
+)
 def test_any_framing_of_a_read(make_disk, guest, kind: str, at: int, parts: list[int]) -> None:
     g = guest(make_disk(kind))
     answer = g.ask([header(spec.T_IN, 9)[:7], header(spec.T_IN, 9)[7:]], parts, at=at)

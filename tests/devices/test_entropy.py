@@ -24,16 +24,19 @@ def test_what_cannot_be_filled_at_once_is_filled_in_part(guest) -> None:
 def test_from_a_file(guest, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(bytes(range(100)))
-    g = guest(Entropy(source))
+    device = Entropy(source)
+    g = guest(device)
     assert g.ask([], [60]).parts == [bytes(range(60))]
     second = g.ask([], [60])
     assert second.used == 40
     assert second.parts[0][:40] == bytes(range(60, 100))
     assert g.ask([], [60]).used == 0  # at its end
+    g.close()
+    device.close()
 
 
 def test_buffers_to_read_are_ignored(guest) -> None:
-    for device in (Entropy(), Entropy(max_bytes=10)):
+    for device in (Entropy(), Entropy(max_bytes=20)):
         g = guest(device)
         assert g.ask([b"no use"], [8]).used == 8
         assert g.ask([b"no use"], []).used == 0

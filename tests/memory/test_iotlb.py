@@ -8,7 +8,9 @@ USER = 0x7F0000000000
 
 @pytest.fixture
 def iotlb(region):
-    memory = GuestMemory([region(0x4000, 0x10000, user_address=USER), region(0x4000, 0x80000, user_address=USER + 0x4000)])
+    memory = GuestMemory(
+        [region(0x4000, 0x10000, user_address=USER), region(0x4000, 0x80000, user_address=USER + 0x4000)]
+    )
     memory.write(0x10000, b"page 0")
     memory.write(0x12000, b"page 2")
     memory.write(0x80000, b"page 4")
@@ -76,7 +78,8 @@ def test_an_update_replaces(iotlb):
 
 
 @pytest.mark.parametrize(
-    "entry", [(0, 0, USER), (-1, 1, USER), (2**64 - 1, 2, USER), (0, 0x1000, 0), (0, 0x8001, USER), (0, 1, USER - 1)]
+    "entry",
+    [(0, 0, USER), (-1, 1, USER), (2**64 - 1, 2, USER), (0, 0x1000, 0), (0, 0x8001, USER), (0, 1, USER - 1)],
 )
 def test_entries_that_cannot_be(iotlb, entry):
     iotlb.update(0, 0x1000, USER)

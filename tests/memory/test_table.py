@@ -124,7 +124,9 @@ def test_every_region_is_found(region, count):
                 memory.read(outside, 1)
 
 
-@pytest.mark.parametrize(("address", "size"), [(0x1000, 0x1000), (0xFFF, 2), (0x1FFF, 1), (0, 0x10000), (0x1800, 8)])
+@pytest.mark.parametrize(
+    ("address", "size"), [(0x1000, 0x1000), (0xFFF, 2), (0x1FFF, 1), (0, 0x10000), (0x1800, 8)]
+)
 def test_overlapping_regions_are_refused(region, address, size):
     memory = GuestMemory([region(0x1000, 0x1000)])
     with pytest.raises(RegionError, match="overlap"):
@@ -193,8 +195,6 @@ def test_errors_are_the_peers_and_not_the_hosts():
 
 
 # -- the dirty log
-
-
 
 
 def bits(fd, size=16):

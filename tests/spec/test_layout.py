@@ -63,6 +63,8 @@ def test_a_value_that_does_not_fit_is_refused():
         {"byte": 256},
         {"byte": -1},
         {"byte": None},
+        {"byte": "7"},
+        {"byte": 1.5},
         {"text": b"abcd"},
         {"numbers": (1,)},
         {"pair": 3},

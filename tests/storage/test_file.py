@@ -51,7 +51,6 @@ def test_direct_with_parts_of_blocks_and_unaligned_memory(image: Path) -> None:
     oracle = bytearray(image.read_bytes())
     rng = random.Random(2)
     with storage.FileStorage(image, direct=True) as disk:
-
         coarse = type(disk.backend)(disk.fd, False, 4096)
         for _ in range(150):
             sector, count = rng.randrange(2040), rng.randrange(1, 40)
@@ -126,7 +125,7 @@ def test_outside_the_disk(image: Path) -> None:
 
 
 def test_missing(tmp_path: Path) -> None:
-    with pytest.raises(errors.StorageMissingError, match="no.img does not exist") as caught:
+    with pytest.raises(errors.StorageMissingError, match=r"no\.img does not exist") as caught:
         storage.FileStorage(tmp_path / "no.img")
     assert "truncate" in caught.value.report()
     assert caught.value.exit_status == 4

@@ -56,7 +56,9 @@ class Pair:
 
 @pytest.mark.parametrize("byte_order", ["little", "big"])
 @pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("features", [a | b | c for a in (0, INDIRECT) for b in (0, EVENT_IDX) for c in (0, IN_ORDER)])
+@pytest.mark.parametrize(
+    "features", [a | b | c for a in (0, INDIRECT) for b in (0, EVENT_IDX) for c in (0, IN_ORDER)]
+)
 @pytest.mark.parametrize("size", [1, 8, 64])
 def test_nothing_is_lost_doubled_or_changed(raw_split, features, size, legacy, byte_order):
     pair = Pair(raw_split(size=size, legacy=legacy, byte_order=byte_order), features, seed=size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from io import FileIO
 
 from virtio.device import Device, Queue, Request
 from virtio.errors import HostError, UsageError
@@ -33,7 +34,7 @@ class Entropy(Device):
         max_bytes: int | None = None,
         period: int = 60_000,
     ) -> None:
-        self._draw = os.getrandom if source is None else _reader(source)
+        self._source = None if source is None else _open(source)
         if max_bytes is not None:
             self._allowance = Allowance(max_bytes, period)
             self.queues = (Queue("rationed_requests", size=64),)  # a queue's name is its handler's
@@ -54,6 +55,20 @@ class Entropy(Device):
             granted = self._allowance.take(wanted)
         if granted:
             request.write(self._draw(granted))
+
+    def _draw(self, size: int) -> bytes:
+        if self._source is None:
+            return os.getrandom(size)
+        data = self._source.read(size)
+        if not data:
+            raise HostError(f"random source {self._source.name} has come to its end")
+        return data
+
+    def close(self) -> None:
+        """Close the source. UsageError while a driver is attached."""
+        super().close()
+        if self._source is not None:
+            self._source.close()
 
 
 class Allowance:
@@ -83,17 +98,8 @@ class Allowance:
         return max(self._until - self._clock(), 0.0)
 
 
-def _reader(source: str | os.PathLike[str]) -> Callable[[int], bytes]:
-    """What draws bytes from a file."""
+def _open(source: str | os.PathLike[str]) -> FileIO:
     try:
-        file = open(source, "rb", buffering=0)  # noqa: SIM115 - the device's as long as it lives
+        return FileIO(source)
     except OSError as error:
         raise HostError(f"random source {os.fspath(source)}: {error.strerror}") from error
-
-    def draw(size: int) -> bytes:
-        data = file.read(size)
-        if not data:
-            raise HostError(f"random source {os.fspath(source)} has come to its end")
-        return data
-
-    return draw

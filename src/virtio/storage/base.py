@@ -45,7 +45,9 @@ class Storage:
 
     def __init__(self, size: int, *, read_only: bool = False, name: str = "") -> None:
         if size < SECTOR:
-            raise StorageSizeError(f"{name or 'the storage'} has {size} bytes, less than a sector of {SECTOR}")
+            raise StorageSizeError(
+                f"{name or 'the storage'} has {size} bytes, less than a sector of {SECTOR}"
+            )
         self.size = size - size % SECTOR
         self.read_only = read_only
         self.name = name or type(self).__name__
@@ -99,7 +101,7 @@ class Storage:
         return self.size
 
     def resize(self, size: int) -> None:
-        """Make the storage ``size`` bytes; a device on it tells its guest. StorageSizeError if it cannot be."""
+        """Make the storage ``size`` bytes; a device on it tells its guest. StorageSizeError."""
         raise StorageSizeError(f"{self.name} cannot be resized")
 
     def on_resize(self, watcher: Callable[[int], None]) -> None:

@@ -39,7 +39,12 @@ class FileStorage(NativeStorage):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, read_only: bool = False, direct: bool = False, lock: bool = True
+        self,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        direct: bool = False,
+        lock: bool = True,
     ) -> None:
         self.path = Path(path)
         self.direct = direct

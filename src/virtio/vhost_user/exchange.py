@@ -90,12 +90,13 @@ class Exchange:
 
     def serve_back_channel(self, timeout: float = 0) -> int:
         """Answer what was asked; wait up to ``timeout`` seconds for the first. Returns how many."""
-        served = 0
-        if timeout and self._back is not None and not (served := self._serve_back()):
+        served = self._serve_back()
+        if timeout and not served and self._back is not None:
             poller = select.poll()
             poller.register(self._back.fileno(), select.POLLIN)
             poller.poll(timeout * 1000)
-        return served + self._serve_back()
+            served = self._serve_back()
+        return served
 
     def close(self) -> None:
         """Close both channels. Idempotent."""

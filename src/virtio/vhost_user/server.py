@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Self
 
 from virtio.errors import HostError, UsageError, VirtioError
 from virtio.vhost_user.address import Address, How, Listener, adopt, connect, parse
-from virtio.vhost_user.backend import BackendSession
 from virtio.vhost_user.loop import ControlLoop
 
 if TYPE_CHECKING:
     from virtio.device import Attachment, Device
+    from virtio.vhost_user.backend import BackendSession
 
 __all__ = ["Server", "Service"]
 
@@ -132,6 +132,8 @@ class Service:
             self._serve(sock)
 
     def _serve(self, sock: socket.socket) -> None:
+        from virtio.vhost_user.backend import BackendSession
+
         self.connections += 1
         try:
             self._session = BackendSession(
@@ -274,6 +276,9 @@ class Server:
 
     def _run(self) -> None:
         try:
+            # Not needed before a front-end comes, and slow: the socket listened before this was read.
+            import virtio.vhost_user.backend  # noqa: F401
+
             while not self._stopping:
                 self._loop.run_once()
         except BaseException as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from virtio.device import Device, Queue
+from virtio.device import RING_FEATURES, Device, Queue
 from virtio.device.worker import QueueWorker
 from virtio.devices.blk.config import initial_config
 from virtio.devices.blk.engine import BlkEngine, Disk
@@ -41,6 +41,8 @@ class Blk(Device):
     """
 
     device_id = spec.DEVICE.id
+    # In order, one cold read or flush would hold up all that is finished after it.
+    ring_features = RING_FEATURES & ~feature_bits.mask(feature_bits.IN_ORDER)
 
     def __init__(
         self,

@@ -215,13 +215,12 @@ class BlkEngine(QueueWorker):
         request.durable = self.always_durable or (
             atomic.load_int(cython.address(self.disk.written_back), atomic.RELAXED) == 0
         )
-        if type == T_IN or type == T_OUT:
+        if type in (T_IN, T_OUT):
             self.transfer(request)
         elif type == T_GET_ID:
             self.identify(request)
         elif (
-            type == T_FLUSH
-            or type == T_FLUSH_OUT
+            type in (T_FLUSH, T_FLUSH_OUT)
             or (type == T_DISCARD and self.discards)
             or (type == T_WRITE_ZEROES and self.zeroes)
         ):
