@@ -16,26 +16,19 @@
      |    |    +-- ConfigError  an access to the configuration space that it does not allow
      |    |    +-- RingError    a virtqueue that is malformed; one class per way (RING_FAULTS)
      |    +-- DeviceError       the device (a back-end we drive) broke the specification
-     |         +-- UsedIndexError, UsedIdError, UsedLengthError
-     +-- DrainError             a queue stopped with requests still in flight
-     |    +-- DeviceGoneError   the device we drove went away
-     |    +-- DeviceTimeoutError  the device we drive does not answer
-     |    +-- RefusedError      the other side answered a request with a failure
-     +-- GuestError             a guest that was started did not boot, or died (1)
-     |    +-- GuestTimeoutError a guest, or a command in it, took too long
-     +-- HostError              the environment lacks something (4)
-          +-- AddressInUseError another program serves that socket
      |    |    +-- UsedIndexError, UsedIdError, UsedLengthError
      |    +-- DeviceGoneError   the device we drove went away
      |    +-- DeviceTimeoutError  the device we drive does not answer
      |    +-- RefusedError      the other side answered a request with a failure
-     +-- RequestError           the device answered: no
+     +-- DrainError             a queue stopped with requests still in flight
+     +-- RequestFailedError     the device answered: no
      |    +-- DeviceIOError     it tried and failed
      |    +-- UnsupportedRequestError  it does not do that
+     +-- GuestError             a guest that was started did not boot, or died (1)
+     |    +-- GuestTimeoutError a guest, or a command in it, took too long
      +-- HostError              the environment lacks something (4)
           +-- AddressInUseError another program serves that socket
           +-- ArenaExhaustedError  no shared memory left for requests
-          +-- StorageError      a disk image missing, locked, read-only ...
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
                    StorageSizeError, StorageDirectError
@@ -62,11 +55,10 @@ __all__ = [
     "ConfigError",
     "DescriptorIndexError",
     "DeviceError",
-    "DrainError",
-    "DeviceGoneError",
     "DeviceGoneError",
     "DeviceIOError",
     "DeviceTimeoutError",
+    "DrainError",
     "DriverError",
     "EmptyChainError",
     "FeatureError",
@@ -88,6 +80,7 @@ __all__ = [
     "RefusedError",
     "RegionError",
     "RequestError",
+    "RequestFailedError",
     "RingAreaError",
     "RingError",
     "StorageDirectError",
@@ -420,13 +413,13 @@ class DeviceTimeoutError(PeerError, TimeoutError):
     fix = "pass a longer timeout, or find out what the device program is waiting for"
 
 
-class RequestError(VirtioError):
+class RequestFailedError(VirtioError):
     """The device finished a request with an error status."""
 
-    code = "E-REQUEST"
+    code = "E-REQUEST-FAILED"
 
 
-class DeviceIOError(RequestError, OSError):
+class DeviceIOError(RequestFailedError, OSError):
     """The device tried to serve a request and failed: VIRTIO_BLK_S_IOERR and its like.
 
     Virtio says no more than that; the program that serves the device knows the reason: a bad medium, a full
@@ -437,7 +430,7 @@ class DeviceIOError(RequestError, OSError):
     fix = "see the messages of the program that serves the device"
 
 
-class UnsupportedRequestError(RequestError):
+class UnsupportedRequestError(RequestFailedError):
     """The device does not know this type of request (VIRTIO_BLK_S_UNSUPP), or never offered it."""
 
     code = "E-UNSUPPORTED"
@@ -459,26 +452,6 @@ class UsedLengthError(DeviceError):
     """The device says it wrote more bytes than the chain's writable part holds."""
 
     code = "E-USED-LENGTH"
-
-
-class DeviceGoneError(PeerError):
-    """The device we drive went away: its program ended, or closed the connection.
-
-    Every request that was under way fails with this error; what they did to the device is unknown.
-    """
-
-    code = "E-GONE"
-    fix = "see the device program's own messages, start it again and connect again"
-
-
-class DeviceTimeoutError(PeerError, TimeoutError):
-    """The device did not finish a request in time. The request stays with the device.
-
-    Its buffers are not used again before the device gives them back or is reset.
-    """
-
-    code = "E-TIMEOUT"
-    fix = "pass a longer timeout, or find out what the device program is waiting for"
 
 
 class RefusedError(PeerError):
