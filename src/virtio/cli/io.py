@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -17,25 +17,15 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20  # bytes read or written at a time
 
 
-class Size(click.ParamType):
-    """Bytes with an optional suffix: 512, 4k, 1M, 2G."""
+def parse_bytes(text: str) -> int:
+    """Bytes with an optional suffix: 512, 4k, 1M, 2G; a usage error for anything else."""
+    from virtio.errors import VirtioError
+    from virtio.storage.url import parse_size
 
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of bytes; a usage error for anything else."""
-        if isinstance(value, int):
-            return value
-        from virtio.errors import VirtioError
-        from virtio.storage.url import parse_size
-
-        try:
-            return parse_size(value)
-        except VirtioError as error:
-            self.fail(str(error), param, ctx)
-
-
-SIZE = Size()
+    try:
+        return parse_size(text)
+    except VirtioError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.group(
@@ -74,8 +64,12 @@ Connect = Callable[[], "Blk"]
 
 
 @command.command(examples=[("virtio io S read --offset 1M --length 4k", "4 KiB from 1 MiB, in hexadecimal")])
-@click.option("--offset", type=SIZE, default="0", show_default=True, help="Where to begin.")
-@click.option("--length", type=SIZE, help="How much; to the end of the disk if not given.")
+@click.option(
+    "--offset", type=parse_bytes, metavar="SIZE", default="0", show_default=True, help="Where to begin."
+)
+@click.option(
+    "--length", type=parse_bytes, metavar="SIZE", help="How much; to the end of the disk if not given."
+)
 @click.option("--hex/--raw", "as_hex", default=None, help="Hexadecimal (the default on a terminal) or bytes.")
 @click.pass_obj
 def read(connect: Connect, offset: int, length: int | None, as_hex: bool | None) -> None:
@@ -91,24 +85,25 @@ def read(connect: Connect, offset: int, length: int | None, as_hex: bool | None)
 
 
 @command.command(examples=[("virtio io S write --offset 4k < data", "write a file's bytes at 4 KiB")])
-@click.option("--offset", type=SIZE, default="0", show_default=True, help="Where to begin.")
+@click.option(
+    "--offset", type=parse_bytes, metavar="SIZE", default="0", show_default=True, help="Where to begin."
+)
 @click.option("--flush/--no-flush", default=True, show_default=True, help="Make it durable.")
 @click.pass_obj
 def write(connect: Connect, offset: int, flush: bool) -> None:
     """Write standard input, to any offset. What does not fit on the disk is an error."""
-    source = click.get_binary_stream("stdin")
     with connect() as disk:
-        written = _copy_in(disk, offset, source.read)
+        written = _copy_in(disk, offset, sys.stdin.buffer)
         if flush:
             disk.flush()
     say(f"{written} bytes written at {offset}{' and flushed' if flush else ''}")
 
 
-def _copy_in(disk: Blk, offset: int, read: Callable[[int], bytes]) -> int:
+def _copy_in(disk: Blk, offset: int, source: IO[bytes]) -> int:
     from virtio.drivers import BlkFile
 
     file, written = BlkFile(disk), 0
-    while data := read(CHUNK):
+    while data := source.read(CHUNK):
         _check(disk, offset + written, len(data))
         file.seek(offset + written)
         written += file.write(data)
@@ -131,8 +126,12 @@ def flush(connect: Connect) -> None:
 
 
 def _range(function: Callable[..., None]) -> Callable[..., None]:
-    length = click.option("--length", type=SIZE, required=True, help="How much, in whole blocks.")
-    return click.option("--offset", type=SIZE, required=True, help="Where to begin.")(length(function))
+    length = click.option(
+        "--length", type=parse_bytes, metavar="SIZE", required=True, help="How much, in whole blocks."
+    )
+    return click.option("--offset", type=parse_bytes, metavar="SIZE", required=True, help="Where to begin.")(
+        length(function)
+    )
 
 
 @command.command(examples=[("virtio io S discard --offset 0 --length 1G", "let the first GiB go")])
@@ -201,7 +200,9 @@ def _rows(data: dict[str, Any]) -> list[tuple[str, object]]:
         ("virtio io S bench --sequential --block-size 128k --depth 8", "one after the other"),
     ]
 )
-@click.option("--block-size", type=SIZE, default="4k", show_default=True, help="Bytes a request.")
+@click.option(
+    "--block-size", type=parse_bytes, metavar="SIZE", default="4k", show_default=True, help="Bytes a request."
+)
 @click.option("--depth", default=32, show_default=True, help="Requests in flight on each queue.")
 @click.option("--sequential/--random", default=False, show_default=True, help="The order of the requests.")
 @click.option(
@@ -213,7 +214,7 @@ def _rows(data: dict[str, Any]) -> list[tuple[str, object]]:
 )
 @click.option("--seconds", default=5.0, show_default=True, help="How long.")
 @click.option("--requests", type=int, help="How many, if that is reached earlier.")
-@click.option("--span", type=SIZE, help="Only the first so many bytes of the disk.")
+@click.option("--span", type=parse_bytes, metavar="SIZE", help="Only the first so many bytes of the disk.")
 @click.option("--poll/--sleep", default=False, show_default=True, help="How to wait for completions.")
 @click.option("--verify", is_flag=True, help="Check the data read that this run wrote.")
 @click.option("--seed", default=1, show_default=True, help="For the random order.")

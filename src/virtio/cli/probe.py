@@ -28,7 +28,10 @@ Data = dict[str, Any]
 @click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for each answer.")
 @json_option
 def command(socket: str, device_name: str | None, timeout: float, as_json: bool) -> None:
-    """Say what is behind a vhost-user socket. The device is not started."""
+    """Say what is behind a vhost-user socket.
+
+    The device is not started. Which type it is, vhost-user does not say: that is a guess.
+    """
     from virtio.drivers.probe import probe
     from virtio.spec import ids
 

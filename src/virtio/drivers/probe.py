@@ -13,6 +13,7 @@ from socket import socket
 from typing import Any
 
 from virtio.drivers.configuration import config_size, decode_config
+from virtio.drivers.connecting import open_frontend
 from virtio.errors import FeatureError, VirtioError
 from virtio.spec import DEVICES, device
 from virtio.spec import features as bits
@@ -51,7 +52,7 @@ def probe(
     HostError says why nothing listens; ProtocolError, DeviceGoneError or DeviceTimeoutError that it is no
     vhost-user back-end.
     """
-    with _connect(address, timeout) as front:
+    with open_frontend(address, timeout) as front:
         features = front.get_features()
         offered = front.get_protocol_features() if front.protocol_features else 0
         queues = front.get_queue_num() if front.has(ProtocolFeature.MQ) else None
@@ -67,12 +68,6 @@ def probe(
         candidates=tuple(kinds),
         config=config,
     )
-
-
-def _connect(address: str | os.PathLike[str] | socket, timeout: float) -> Frontend:
-    if isinstance(address, socket):
-        return Frontend.from_socket(address, timeout=timeout)
-    return Frontend.connect(address, timeout=timeout)
 
 
 def _ranked(front: Frontend, features: int) -> list[int]:
