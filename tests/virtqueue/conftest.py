@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from virtio.memory import GuestMemory, Mapping
-from virtio.virtqueue import SplitDeviceQueue, legacy_split_layout, split_layout
+from virtio.virtqueue import SplitDeviceQueue, SplitDriverQueue, legacy_split_layout, split_layout
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
 BASE = 0x10000
@@ -52,6 +52,49 @@ class RawSplitRing:
             byte_order=self.byte_order,
             **options,
         )
+
+    def driver(self, **options):
+        return SplitDriverQueue(
+            self.memory,
+            self.size,
+            self.descriptors,
+            self.driver_area,
+            self.device_area,
+            byte_order=self.byte_order,
+            **options,
+        )
+
+    def put_used(self, position, identifier, length):
+        place = self.device_area + 4 + 8 * (position % self.size)
+        self.memory.write(place, self.pack("II", identifier, length))
+
+    def set_used(self, index):
+        self.memory.write(self.device_area + 2, self.pack("H", index & 0xFFFF))
+
+    def set_avail_event(self, index):
+        self.memory.write(self.device_area + 4 + 8 * self.size, self.pack("H", index & 0xFFFF))
+
+    def set_used_flags(self, flags):
+        self.memory.write(self.device_area, self.pack("H", flags))
+
+    def read_descriptor(self, index, table=None):
+        place = (self.descriptors if table is None else table) + 16 * index
+        return struct.unpack(self.order + "QIHH", self.memory.read(place, 16))
+
+    def available(self, position):
+        return self.word(self.driver_area + 4 + 2 * (position % self.size))
+
+    @property
+    def avail_index(self):
+        return self.word(self.driver_area + 2)
+
+    @property
+    def avail_flags(self):
+        return self.word(self.driver_area)
+
+    @property
+    def used_event(self):
+        return self.word(self.driver_area + 4 + 2 * self.size)
 
     def pack(self, layout, *values):
         return struct.pack(self.order + layout, *values)

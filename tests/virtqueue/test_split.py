@@ -6,7 +6,12 @@ from virtio import errors
 from virtio.virtqueue import QueueState
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
-FEATURE_INDIRECT, FEATURE_EVENT_IDX, FEATURE_IN_ORDER, FEATURE_NOTIFY_ON_EMPTY = 1 << 28, 1 << 29, 1 << 35, 1 << 24
+FEATURE_INDIRECT, FEATURE_EVENT_IDX, FEATURE_IN_ORDER, FEATURE_NOTIFY_ON_EMPTY = (
+    1 << 28,
+    1 << 29,
+    1 << 35,
+    1 << 24,
+)
 
 
 @pytest.mark.parametrize("byte_order", ["little", "big"])
@@ -54,7 +59,15 @@ def test_publishing_nothing_notifies_nobody(raw_split):
 def test_adjacent_buffers_are_joined(raw_split):
     ring = raw_split()
     queue = ring.device()
-    ring.chain(0, [(ring.data, 16, 0), (ring.data + 16, 16, 0), (ring.data + 32, 16, WRITE), (ring.data + 48, 1, WRITE)])
+    ring.chain(
+        0,
+        [
+            (ring.data, 16, 0),
+            (ring.data + 16, 16, 0),
+            (ring.data + 32, 16, WRITE),
+            (ring.data + 48, 1, WRITE),
+        ],
+    )
     ring.offer(0)
     chain = queue.pop()
     assert [len(view) for view in chain.readable] == [32]

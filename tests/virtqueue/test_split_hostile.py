@@ -107,7 +107,11 @@ CASES = {
     "indirect-next-beyond": (table((0, 8, NEXT, 1)), errors.DescriptorIndexError, "1"),
     "indirect-loop": (table((0, 8, NEXT, 0)), errors.ChainLoopError, "8 descriptors"),
     "indirect-too-long": (many_indirect, errors.ChainLoopError, "8 descriptors"),
-    "indirect-buffer-outside": (table((1 << 40, 8, 0, 0)), errors.BufferAddressError, hex((1 << 40) + 0x90000)),
+    "indirect-buffer-outside": (
+        table((1 << 40, 8, 0, 0)),
+        errors.BufferAddressError,
+        hex((1 << 40) + 0x90000),
+    ),
     "indirect-table-outside": (one(1 << 50, 16, INDIRECT), errors.BufferAddressError, hex(1 << 50)),
     "indirect-table-tail-outside": (one(0x7FFF0, 0x20, INDIRECT), errors.BufferAddressError, "0x110000"),
     "indirect-table-wraps": (one(2**64 - 16, 32, INDIRECT), errors.AddressWrapError, hex(2**64 - 16)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from virtio.memory import GuestMemory
@@ -30,10 +31,15 @@ def device_queue(
 
     Raises RingAreaError when the ring cannot be there or cannot have this size.
     """
-    kind = SplitDeviceQueue
+    make: Callable[..., DeviceQueue] = SplitDeviceQueue
     if features >> _RING_PACKED & 1:
-        from virtio.virtqueue.packed import PackedDeviceQueue as kind  # only where it is used: start-up time
-    return kind(memory, size, descriptors, driver_area, device_area, features=features, state=state, **options)
+        # Only where it is used: a back-end must listen soon after its start.
+        from virtio.virtqueue.packed import PackedDeviceQueue
+
+        make = PackedDeviceQueue
+    return make(
+        memory, size, descriptors, driver_area, device_area, features=features, state=state, **options
+    )
 
 
 def driver_queue(
@@ -51,7 +57,11 @@ def driver_queue(
 
     Raises RingAreaError when the ring cannot be there or cannot have this size.
     """
-    kind = SplitDriverQueue
+    make: Callable[..., DriverQueue] = SplitDriverQueue
     if features >> _RING_PACKED & 1:
-        from virtio.virtqueue.packed_driver import PackedDriverQueue as kind  # only where it is used: start-up time
-    return kind(memory, size, descriptors, driver_area, device_area, features=features, state=state, **options)
+        from virtio.virtqueue.packed_driver import PackedDriverQueue
+
+        make = PackedDriverQueue
+    return make(
+        memory, size, descriptors, driver_area, device_area, features=features, state=state, **options
+    )

@@ -10,7 +10,6 @@ import cython
 from cython.cimports.libc.errno import EINVAL, ENOSPC
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.libc.string import memcpy
 from cython.cimports.virtio.memory.atomic import (
     ACQUIRE,
     RELAXED,
@@ -233,12 +232,11 @@ class SplitDriverQueue(DriverQueue):
         self, place: cython.p_char, address: uint64_t, length: uint32_t, flags: uint16_t, following: uint16_t
     ) -> cython.void:
         """Write one descriptor; the device does not look before the available index passes its chain."""
-        made: Descriptor
+        made = cython.cast(cython.pointer[Descriptor], place)
         made.address = order64(address, self.swapped)
         made.length = order32(length, self.swapped)
         made.flags = order16(flags, self.swapped)
         made.next = order16(following, self.swapped)
-        memcpy(place, cython.address(made), DESC_BYTES)
 
     def publish(self) -> cython.bint:
         if self.next_avail == self.published:
@@ -250,7 +248,9 @@ class SplitDriverQueue(DriverQueue):
         # The index must be visible before we read whether the device wants to know: it does the reverse.
         fence(SEQ_CST)
         if self.event_idx:
-            event: uint16_t = load_u16(cython.address(self.used[RING_ENTRIES + self.size * USED_WORDS]), RELAXED)
+            event: uint16_t = load_u16(
+                cython.address(self.used[RING_ENTRIES + self.size * USED_WORDS]), RELAXED
+            )
             return need_event(order16(event, self.swapped), self.next_avail, old)
         flags: uint16_t = load_u16(cython.address(self.used[RING_FLAGS]), RELAXED)
         return not (order16(flags, self.swapped) & NO_NOTIFICATION)
@@ -288,8 +288,6 @@ class SplitDriverQueue(DriverQueue):
         if self.fault != 0:
             return self.fault
         ready: cython.int = self.refresh(limit)
-        if ready < 0:
-            return ready
         while count < limit and count < ready:
             head: cython.int = self.next_head(ready - count, cython.address(written))
             if head < 0:
@@ -307,10 +305,12 @@ class SplitDriverQueue(DriverQueue):
         return count if count != 0 else self.fault
 
     def next_head(self, ready: cython.int, written: cython.pointer[uint32_t]) -> cython.int:
-        """The chain that finished next, of `ready` ones, and how much was written to it. A head or a fault."""
+        """The chain that finished next, of `ready`, and how much was written to it. A head or a fault."""
         if self.batch != 0:
             return self.next_in_order(0, 0, ready, written)
-        place: cython.size_t = RING_ENTRIES + cython.cast(cython.size_t, self.next_used & self.mask) * USED_WORDS
+        place: cython.size_t = (
+            RING_ENTRIES + cython.cast(cython.size_t, self.next_used & self.mask) * USED_WORDS
+        )
         element = cython.cast(cython.pointer[cython.const[uint32_t]], self.used + place)
         identifier: uint32_t = order32(load_u32(element, RELAXED), self.swapped)
         length: uint32_t = order32(load_u32(element + 1, RELAXED), self.swapped)
