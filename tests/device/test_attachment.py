@@ -467,6 +467,7 @@ def test_memory_that_no_longer_covers_the_ring_breaks_the_queue(guest, device):
     assert readable(ring.err_fd)
     assert machine.attachment.status & DEVICE_NEEDS_RESET
     machine.attachment.set_memory(machine.memory)
+    assert not ring.vring.running       # only a stop or a reset mends it
     state = ring.vring.stop()
     assert state == QueueState(1, 1)
     ring.vring.start()
