@@ -3,8 +3,11 @@
 import threading
 import time
 
+import pytest
+
 from virtio.device import Device, HandlerWorker, Queue, QueueWorker
 from virtio.errors import RingError
+from virtio.spec import features as bits
 from virtio.virtqueue.make import device_queue
 
 
@@ -25,8 +28,10 @@ def test_the_plain_engine_gives_everything_back_unread(guest):
     assert ring.ask(b"swallowed", 16) == b""
 
 
-def test_pause_and_resume_at_random(guest):
-    machine = guest(Echo())
+@pytest.mark.parametrize("packed", [False, True])
+def test_pause_and_resume_at_random(guest, packed):
+    modern = bits.mask(bits.VERSION_1, bits.EVENT_IDX, bits.INDIRECT_DESC)
+    machine = guest(Echo(), features=modern | packed << bits.RING_PACKED)
     ring = machine.ring(size=256).set_up()
     stop = threading.Event()
 
