@@ -247,13 +247,13 @@ class Vring:
         """Begin serving if nothing is missing any more."""
         memory = self._attachment.memory
         ready = self._started and self._enabled and self._addresses is not None and memory is not None
-        if not ready or self._worker is not None:
+        if not ready or self._worker is not None or self.error is not None:
             return
+        queue = self._make_queue()
         self._attachment.make_ready()
-        worker = self._attachment.device.make_worker(self.index, self._make_queue())
+        worker = self._attachment.device.make_worker(self.index, queue)
         self._configure(worker)
         worker.start()
-        self.error = None
         self._worker = worker
 
     def _configure(self, worker: QueueWorker) -> None:

@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from virtio.errors import HostError, UsageError, VirtioError
 from virtio.vhost_user.address import Address, How, Listener, adopt, connect, parse
@@ -304,7 +304,7 @@ class Server:
 
 
 def _attacher(poll_us: int | None) -> Callable[..., Attachment]:
-    def attach(device: Device, **hooks: object) -> Attachment:
+    def attach(device: Device, **hooks: Any) -> Attachment:
         from virtio.device import Attachment
 
         return Attachment(device, poll_us=poll_us, **hooks)
