@@ -78,7 +78,8 @@ def test_no_constant_is_lost(name):
 
 
 def test_constants_of_further_modules_belong_to_the_device():
-    assert ids.device("net").constants("CTRL_")["MQ_VQ_PAIRS_MAX"] == 0x8000
+    assert ids.device("net").constants("CTRL_")["MQ"] == 4
+    assert ids.device("net").constants("CTRL_MQ_")["VQ_PAIRS_MAX"] == 0x8000
     assert "StatsTxGso" in ids.device("net").structures
 
 

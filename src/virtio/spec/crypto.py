@@ -336,6 +336,10 @@ DEVICE = DeviceType(
         "RSA_": "RSA padding and hashes",
         "CURVE_": "curves of ECDSA",
         "OP_": "directions",
+        "NO_": "none of a service's algorithms",
+        "IPSEC_MODE_": "modes of IPsec",
+        "IPSEC_DIR_": "directions of IPsec",
+        "IPSEC_OPTION_": "bit numbers of the options of IPsec",
     },
     more=("virtio.spec.crypto_data", "virtio.spec.crypto_ipsec"),
 )

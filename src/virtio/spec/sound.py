@@ -282,6 +282,10 @@ DEVICE = DeviceType(
         "PCM_FMT_": "sample formats",
         "PCM_RATE_": "frame rates",
         "CHMAP_": "channel positions",
+        "CTL_ROLE_": "what a control element is for",
+        "CTL_TYPE_": "what its value is",
+        "CTL_ACCESS_": "bit numbers of its access",
+        "CTL_EVT_MASK_": "bit numbers of what changed",
     },
     more=("virtio.spec.sound_ctl",),
 )
