@@ -35,6 +35,7 @@ SYM_DATA_REQ_HDR_SIZE = 40
 SYM_DATE_REQ_HDR_STATELESS_SIZE = 72
 
 
+# Device Operation / Data Virtqueue
 class OpHeader(Struct, name="virtio_crypto_op_header"):
     """What a request begins with."""
 
@@ -51,6 +52,7 @@ class Inhdr(Struct, name="virtio_crypto_inhdr"):
     status = u8()
 
 
+# Device Operation / HASH Service Operation
 class HashDataFlf(Struct, name="virtio_crypto_hash_data_flf"):
     """The fixed-length fields of a HASH request."""
 
@@ -97,6 +99,7 @@ class HashDataVlfStatelessResult(Struct, name="virtio_crypto_hash_data_vlf_state
     hash_result = u8("hash_result_len")
 
 
+# Device Operation / MAC Service Operation
 class MacDataFlf(Struct, name="virtio_crypto_mac_data_flf"):
     """The fixed-length fields of a MAC request."""
 
@@ -143,6 +146,7 @@ class MacDataVlfStatelessResult(Struct, name="virtio_crypto_mac_data_vlf_statele
     hash_result = u8("hash_result_len")
 
 
+# Device Operation / Symmetric algorithms Operation
 class CipherDataFlf(Struct, name="virtio_crypto_cipher_data_flf"):
     """The fixed-length fields of a CIPHER request."""
 
@@ -305,6 +309,7 @@ class SymDataFlfStateless(Struct, name="virtio_crypto_sym_data_flf_stateless", p
     op_type = le32(doc="one of SYM_OP_*")
 
 
+# Device Operation / AEAD Service Operation
 class AeadDataFlf(Struct, name="virtio_crypto_aead_data_flf"):
     """The fixed-length fields of an AEAD request."""
 
@@ -364,6 +369,7 @@ class AeadDataVlfStatelessResult(Struct, name="virtio_crypto_aead_data_vlf_state
     dst_data = u8("dst_data_len")
 
 
+# Device Operation / AKCIPHER Service Operation
 class AkcipherDataFlf(Struct, name="virtio_crypto_akcipher_data_flf"):
     """The fixed-length fields of an AKCIPHER request."""
 

@@ -2,7 +2,8 @@
 
 A device type's module (``virtio.spec.blk``) holds plain integers named as in the specification without the
 device's own prefix (``VIRTIO_BLK_T_IN`` is ``T_IN``), structures (``virtio.spec.layout``) and one
-``DEVICE = DeviceType(...)``, which finds the others in the module.
+``DEVICE = DeviceType(...)``, which finds the others in the module. A comment above a structure names the
+section of the chapter that the structure and those after it come from.
 """
 
 from __future__ import annotations

@@ -130,6 +130,7 @@ HASH_TUNNEL_TYPE_IPIP = 1 << 7
 HASH_TUNNEL_TYPE_NVGRE = 1 << 8
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_net_config"):
     """Configuration space."""
 
@@ -145,6 +146,7 @@ class Config(Struct, name="virtio_net_config"):
     supported_tunnel_types = le32(feature="HASH_TUNNEL", doc="bits HASH_TUNNEL_TYPE_*")
 
 
+# Device Operation
 class Hdr(Struct, name="virtio_net_hdr"):
     """What precedes every packet, at its longest (32 bytes)."""
 
