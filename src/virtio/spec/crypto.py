@@ -349,5 +349,5 @@ DEVICE = DeviceType(
         "IPSEC_DIR_": "directions of IPsec",
         "IPSEC_OPTION_": "bit numbers of the options of IPsec",
     },
-    more=("virtio.spec.crypto_data", "virtio.spec.crypto_ipsec"),
+    more=("virtio.spec.crypto_data", "virtio.spec.crypto_stateless", "virtio.spec.crypto_ipsec"),
 )
