@@ -82,7 +82,7 @@ def test_wrong_payload_size(side: str, kind: m.Kind) -> None:
 @KIND
 @pytest.mark.usefixtures("no_fd_leaks")
 def test_too_many_descriptors(side: str, kind: m.Kind) -> None:
-    fds = fds_of(kind) + [os.open("/dev/null", os.O_RDONLY)]
+    fds = [*fds_of(kind), os.open("/dev/null", os.O_RDONLY)]
     with pytest.raises(ProtocolError, match="descriptors"):
         receive(side, kind, fds)
 
@@ -108,7 +108,7 @@ def test_not_negotiated(side: str, kind: m.Kind) -> None:
 @pytest.mark.usefixtures("no_fd_leaks")
 def test_refused_politely_if_asked_to(side: str, kind: m.Kind) -> None:
     """With REPLY_ACK and NEED_REPLY a failure is an answer, unless the request has a reply of its own."""
-    fds = fds_of(kind) + [os.open("/dev/null", os.O_RDONLY)]
+    fds = [*fds_of(kind), os.open("/dev/null", os.O_RDONLY)]
     if kind.reply is not None:
         with pytest.raises(ProtocolError):
             receive(side, kind, fds, flags=m.NEED_REPLY)
