@@ -363,7 +363,8 @@ def test_configuration(image: Path) -> None:
         assert config.max_discard_sectors * config.max_discard_seg > 0
         assert config.write_zeroes_may_unmap == 1
         names = (
-            "SEG_MAX", "SIZE_MAX", "BLK_SIZE", "TOPOLOGY", "FLUSH", "CONFIG_WCE", "MQ", "DISCARD", "WRITE_ZEROES",
+            "SEG_MAX", "SIZE_MAX", "BLK_SIZE", "TOPOLOGY", "FLUSH",
+            "CONFIG_WCE", "MQ", "DISCARD", "WRITE_ZEROES",
         )  # fmt: skip
         assert disk.features == mask(*(getattr(spec, f"F_{name}") for name in names))
         assert len(config) == 60
