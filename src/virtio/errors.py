@@ -213,8 +213,8 @@ class RingError(DriverError):
 class RingAreaError(RingError):
     """A ring cannot be where it is said to be: outside memory, misaligned, in two regions, of a wrong size.
 
-    Virtio 1.4, 2.7 and 2.8.10.1: descriptors are aligned to 16, a split ring's available ring to 2 and its used
-    ring to 4, a packed ring's event structures to 4. Each area lies in one region of guest memory.
+    Virtio 1.4, 2.7 and 2.8.10.1: descriptors are aligned to 16, a split ring's available ring to 2 and its
+    used ring to 4, a packed ring's event structures to 4. Each area lies in one region of guest memory.
     """
 
     code = "E-RING-AREA"
@@ -344,7 +344,7 @@ class ChainTruncatedError(RingError):
 
 
 class MemoryGoneError(RingError):
-    """The memory under a ring or buffer vanished: the file behind guest memory was truncated or failed.
+    """The memory under a ring or buffer vanished: the file behind it was truncated or failed.
 
     The lost page reads as zeros; the queue stopped before acting on them.
     """
