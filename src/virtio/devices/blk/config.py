@@ -18,7 +18,7 @@ MOST_SEGMENT_BYTES = 1 << 22
 def initial_config(
     storage: Storage, *, block: int, num_queues: int, queue_size: int, writeback: bool, read_only: bool
 ) -> ConfigSpace:
-    """What the driver first reads of a disk with logical blocks of ``block`` bytes; part of one is left out."""
+    """What the driver first reads. Part of a logical block (of ``block`` bytes) at the end is left out."""
     physical = max(storage.physical_block_size // block, 1)
     return ConfigSpace(
         spec.Config,
