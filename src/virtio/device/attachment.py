@@ -156,7 +156,7 @@ class Attachment:
         """
         with self.lock:
             for vring in self.vrings:
-                vring.pause_soon()
+                vring.hold_soon()
             for vring in self.vrings:
                 vring.wait_paused()
             self.memory = memory

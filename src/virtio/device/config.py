@@ -163,13 +163,16 @@ class ConfigSpace:
 
     def _encode(self, name: str, value: Any) -> tuple[int, bytes]:
         field = self._field(name)
-        return _range(field)[0], field.encode(value, "little")
+        try:
+            return _range(field)[0], field.encode(value, "little")
+        except ValueError as error:
+            raise UsageError(f"configuration field {name} cannot hold {value!r}") from error
 
     def _store(self, encoded: list[tuple[int, bytes]]) -> bool:
         before = bytes(self._data)
         for offset, data in encoded:
             self._data[offset : offset + len(data)] = data
-        return before != self._data
+        return bool(before != self._data)
 
 
 def _range(field: Field[Any]) -> tuple[int, int]:

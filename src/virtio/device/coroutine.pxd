@@ -14,6 +14,7 @@ cdef class CoroutineWorker(QueueWorker):
     cdef int watched_fd         # the kick fd registered with the loop, or -1
     cdef bint flush_due
     cdef bint look_due
+    cdef bint holding           # a pause does not wait for what is in flight
     cdef object timer           # the next look at a driver that cannot kick
 
     cdef void gave(self)

@@ -7,12 +7,12 @@ which is what keeps two threads from giving back chains at once.
 
 import asyncio
 import logging
-import threading
 
 import cython
 from cython.cimports.virtio.device.request import Request, new_request
 from cython.cimports.virtio.device.worker import (
     BATCH,
+    WORKER_PAUSE,
     WORKER_RUN,
     WORKER_STOP,
     QueueWorker,
@@ -20,6 +20,7 @@ from cython.cimports.virtio.device.worker import (
     signal_fd,
 )
 from cython.cimports.virtio.memory import atomic
+from cython.cimports.virtio.memory.table import memory_gone
 from cython.cimports.virtio.virtqueue.queue import RING_MEMORY_GONE, Chain
 
 __all__ = ["CoroutineWorker"]
@@ -54,6 +55,23 @@ class CoroutineWorker(QueueWorker):
         self.loop_ = self.host.start()
         self.loop_.call_soon_threadsafe(self._begin)
 
+    def hold_soon(self):
+        """Take nothing more, but keep what is in flight: coroutines may be waiting for the outside."""
+        self.holding = True
+        QueueWorker.pause_soon(self)
+
+    def pause_soon(self):
+        """Finish what is in flight and wait, also where only a hold was asked for before."""
+        if self.holding:
+            self.holding = False
+            atomic.store_int(cython.address(self.settled), WORKER_RUN, atomic.SEQ_CST)
+        QueueWorker.pause_soon(self)
+
+    def resume(self):
+        """Serve again after a pause or a hold."""
+        self.holding = False
+        QueueWorker.resume(self)
+
     def on_own_thread(self):
         """Whether the caller is the loop's thread."""
         return self.host.is_current()
@@ -87,7 +105,8 @@ class CoroutineWorker(QueueWorker):
             self._look()
         else:
             self._watch(-1)
-            if not self.running:
+            held: cython.bint = self.holding and self.state == WORKER_PAUSE
+            if held or not self.running:
                 self._settle()
 
     def _settle(self):
@@ -158,7 +177,7 @@ class CoroutineWorker(QueueWorker):
             task = self.loop_.create_task(self.handler(request))
             self.running[task] = request
             task.add_done_callback(self._on_done)
-        return RING_MEMORY_GONE if self.queue.table.faulted else count
+        return RING_MEMORY_GONE if memory_gone(self.queue.table) else count
 
     def _on_done(self, task):
         request: Request = self.running.pop(task)

@@ -1,11 +1,12 @@
 """The worker that hands requests to a device's plain function, a batch each time it takes the GIL."""
 
+# ruff: noqa: D102 -- the .pxd declares these names and says what its methods do
+
 import logging
 
 import cython
 from cython.cimports.virtio.device.request import Request, new_request
 from cython.cimports.virtio.device.worker import QueueWorker
-from cython.cimports.virtio.virtqueue.queue import Chain
 
 __all__ = ["HandlerWorker"]
 

@@ -1,5 +1,6 @@
 """A descriptor chain as a device's Python code sees it."""
 
+cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from virtio.device.worker cimport QueueWorker
@@ -13,14 +14,8 @@ cdef struct Cursor:
     uint64_t passed         # bytes, over all segments
 
 
-cdef class GuestBuffer:
-    """One segment as a buffer; keeps the guest memory mapped while it is looked at."""
-    cdef GuestMemory memory
-    cdef char *data
-    cdef Py_ssize_t size
-    cdef bint readonly
-
-
+@cython.final
+@cython.freelist(64)
 cdef class Request:
     """A descriptor chain, from its taking to its completion."""
     cdef QueueWorker worker
@@ -31,11 +26,11 @@ cdef class Request:
     cdef Cursor writing
     cdef object readable_view
     cdef object writable_view
-    cdef list views             # those of the parts
+    cdef list views             # every view handed out, to be released
 
     cdef Chain *open(self) except NULL
-    cdef object view(self, uint32_t first, uint32_t count, bint readonly)
-    cdef tuple parts(self, uint32_t first, uint32_t count, bint readonly)
+    cdef object part(self, uint32_t index)
+    cdef tuple parts(self, uint32_t first, uint32_t count)
     cdef void finish(self, uint32_t written)
     cdef bint done(self) noexcept
 

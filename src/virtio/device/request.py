@@ -6,8 +6,12 @@ scattered over guest memory, as the driver pleases: ``read`` and ``write`` do no
 every piece without a copy.
 """
 
+# ruff: noqa: D102, F821 -- the .pxd declares these names and says what its methods do
+
+import contextlib
+
 import cython
-from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memmove
@@ -16,19 +20,9 @@ from cython.cimports.virtio.virtqueue.queue import Chain
 
 from virtio.errors import RequestError
 
-__all__ = ["GuestBuffer", "Request"]
+__all__ = ["Request"]
 
 
-@cython.final
-class GuestBuffer:
-    """One piece of guest memory as a buffer; keeps the memory mapped while anyone looks at it."""
-
-    def __getbuffer__(self, buffer: cython.pointer[Py_buffer], flags: cython.int):
-        PyBuffer_FillInfo(buffer, self, self.data, self.size, self.readonly, flags)
-
-
-@cython.final
-@cython.freelist(64)
 class Request:
     """A descriptor chain, from its taking to its completion. Made by the worker, handed to the handler.
 
@@ -75,10 +69,7 @@ class Request:
         """The readable part as a memoryview: guest memory itself where contiguous, else a joined copy."""
         chain = self.open()
         if self.readable_view is None:
-            if contiguous(chain, 0, chain.readable):
-                self.readable_view = self.view(0, chain.readable, True)
-            else:
-                self.readable_view = memoryview(join(chain))
+            self.readable_view = self.part(0) if chain.readable == 1 else memoryview(join(chain))
         return self.readable_view
 
     @property
@@ -89,24 +80,24 @@ class Request:
         """
         chain = self.open()
         if self.writable_view is None:
-            if not contiguous(chain, chain.readable, chain.writable):
+            if chain.writable > 1:
                 raise RequestError(
                     f"the writable part of {self!r} lies in {chain.writable} separate buffers: "
                     "use write() or writable_parts"
                 )
-            self.writable_view = self.view(chain.readable, chain.writable, False)
+            self.writable_view = self.part(chain.readable) if chain.writable else memoryview(bytearray())
         return self.writable_view
 
     @property
     def readable_parts(self):
         """The readable part's buffers, in order, as memoryviews over guest memory."""
-        return self.parts(0, self.open().readable, True)
+        return self.parts(0, self.open().readable)
 
     @property
     def writable_parts(self):
         """The writable part's buffers, in order, as memoryviews over guest memory."""
         chain = self.open()
-        return self.parts(chain.readable, chain.writable, False)
+        return self.parts(chain.readable, chain.writable)
 
     def read(self, size=-1):
         """The next ``size`` bytes of the readable part, fewer at its end; all the rest if negative."""
@@ -176,38 +167,26 @@ class Request:
     def done(self):
         return self.chain == cython.NULL
 
-    def view(self, first, count, readonly):
-        """One memoryview over ``count`` segments that lie side by side."""
-        i: uint32_t
-        size: cython.Py_ssize_t = 0
-        for i in range(first, first + count):
-            size += self.chain.segments[i].iov_len
-        buffer: GuestBuffer = GuestBuffer.__new__(GuestBuffer)
-        buffer.memory = self.memory
-        buffer.data = cython.cast(cython.p_char, self.chain.segments[first].iov_base) if count else b""
-        buffer.size = size
-        buffer.readonly = readonly
-        return memoryview(buffer)
-
-    def parts(self, first, count, readonly):
-        i: uint32_t
-        views = [self.view(i, 1, readonly) for i in range(first, first + count)]
+    def part(self, index):
+        """A view of one segment."""
+        writable: cython.bint = index >= self.chain.readable
+        host = cython.cast(cython.p_char, self.chain.segments[index].iov_base)
+        view = self.memory.window(host, self.chain.segments[index].iov_len, writable)
         if self.views is None:
             self.views = []
-        self.views.extend(views)
-        return tuple(views)
+        self.views.append(view)
+        return view
+
+    def parts(self, first, count):
+        return tuple([self.part(index) for index in range(first, first + count)])
 
     def finish(self, written):
         """Give the chain back and let go of the guest's memory."""
         if self.worker.abandoned == 0:
             self.queue.give(self.chain, written)
         self.chain = cython.NULL
-        if self.readable_view is not None:
-            release(self.readable_view)
-            self.readable_view = None
-        if self.writable_view is not None:
-            release(self.writable_view)
-            self.writable_view = None
+        self.readable_view = None
+        self.writable_view = None
         if self.views is not None:
             for view in self.views:
                 release(view)
@@ -231,22 +210,8 @@ def new_request(worker: QueueWorker, chain: cython.pointer[Chain]) -> Request:
 @cython.cfunc
 def release(view):
     """Cut a view off from guest memory, unless someone still looks through it."""
-    try:
+    with contextlib.suppress(BufferError):      # its holder keeps the memory mapped
         view.release()
-    except BufferError:
-        pass        # its holder keeps the memory mapped
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def contiguous(chain: cython.pointer[Chain], first: uint32_t, count: uint32_t) -> cython.bint:
-    """Whether ``count`` segments from ``first`` lie side by side."""
-    i: uint32_t
-    for i in range(first + 1, first + count):
-        end = cython.cast(cython.p_char, chain.segments[i - 1].iov_base) + chain.segments[i - 1].iov_len
-        if end != cython.cast(cython.p_char, chain.segments[i].iov_base):
-            return False
-    return True
 
 
 @cython.cfunc

@@ -4,7 +4,7 @@
 
        0 --ACKNOWLEDGE--> --DRIVER--> --(features)--> --FEATURES_OK--> --(queues)--> --DRIVER_OK--> live
        ^                                                   |                                      |
-       |                                        not acceptable: the device                a queue or the device
+       |                                        not acceptable: the device                a queue or device
        |                                        leaves FEATURES_OK clear                  fails: NEEDS_RESET
        +---- the driver writes 0 (reset), from anywhere; FAILED may be added anywhere ------------+
 

@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from virtio.device.queue import Queue
 from virtio.errors import DrainError, UsageError, VirtioError
-from virtio.virtqueue import device_queue
+from virtio.virtqueue.make import device_queue
 from virtio.virtqueue.queue import DeviceQueue
 from virtio.virtqueue.state import QueueState
 
 if TYPE_CHECKING:
     from virtio.device.attachment import Attachment
     from virtio.device.worker import QueueWorker
+    from virtio.memory import GuestMemory
 
 __all__ = ["Vring"]
 
@@ -207,10 +208,10 @@ class Vring:
             self._end_worker()
         self._forget()
 
-    def pause_soon(self) -> None:
-        """Have the worker begin to pause."""
+    def hold_soon(self) -> None:
+        """Have the worker begin to pause for other memory."""
         if self._worker is not None:
-            self._worker.pause_soon()
+            self._worker.hold_soon()
 
     def wait_paused(self) -> None:
         """Wait for the worker to pause."""
@@ -246,13 +247,13 @@ class Vring:
         """Begin serving if nothing is missing any more."""
         memory = self._attachment.memory
         ready = self._started and self._enabled and self._addresses is not None and memory is not None
-        if not ready or self._worker is not None:
+        if not ready or self._worker is not None or self.error is not None:
             return
+        queue = self._make_queue()
         self._attachment.make_ready()
-        worker = self._attachment.device.make_worker(self.index, self._make_queue(self._state))
+        worker = self._attachment.device.make_worker(self.index, queue)
         self._configure(worker)
         worker.start()
-        self.error = None
         self._worker = worker
 
     def _configure(self, worker: QueueWorker) -> None:
@@ -270,25 +271,34 @@ class Vring:
             call_listener=attachment.calls_in_band,
         )
 
-    def _make_queue(self, state: QueueState) -> DeviceQueue:
-        memory, addresses = self._attachment.memory, self._addresses
+    def _make_queue(self) -> DeviceQueue:
+        memory = self._attachment.memory
         assert memory is not None
-        assert addresses is not None
-        where = addresses[:3]
-        if addresses.user:
-            where = tuple(memory.user_to_guest(address) for address in where)  # type: ignore[assignment]
-        return device_queue(memory, self._size, *where, features=self._attachment.features, state=state)
+        features = self._attachment.features
+        return device_queue(memory, self._size, *self._areas(memory), features=features, state=self._state)
+
+    def _areas(self, memory: GuestMemory) -> tuple[int, int, int]:
+        """The guest addresses of the ring's areas."""
+        assert self._addresses is not None
+        *areas, user = self._addresses
+        first, second, third = (memory.user_to_guest(area) for area in areas) if user else areas
+        return first, second, third
 
     def _rebuild(self) -> None:
         """Go on with the ring where it is now; break the queue if it cannot be there."""
-        worker = self._worker
+        worker, memory = self._worker, self._attachment.memory
         assert worker is not None
-        self._state = worker.queue.state()
         with self._reporting():
-            if self.error is not None:
+            if self.error is not None or memory is None:
                 self._discard()     # lets go of the old memory
                 return
-            worker.replace(self._make_queue(self._state))
+            if self._areas(memory) == worker.queue.areas:
+                worker.queue.set_memory(memory)
+                worker.replace(worker.queue)
+            else:
+                self._pause()       # chains in flight belong to the old ring: they must be back first
+                self._state = worker.queue.state()
+                worker.replace(self._make_queue())
             self._configure(worker)
             if self._enabled:
                 worker.resume()

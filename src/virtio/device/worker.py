@@ -11,16 +11,20 @@ The control thread never locks the data path. It sets ``state``, writes the wake
 settled the control thread may change anything about it.
 """
 
+# ruff: noqa: D102, F821 -- the .pxd declares these names and says what its methods do
+
 import logging
 import os
 import threading
 
 import cython
+from cython.cimports.libc.errno import EAGAIN, EINTR, errno
 from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 from cython.cimports.posix.unistd import close as close_fd
 from cython.cimports.posix.unistd import read, write
 from cython.cimports.virtio.memory import atomic
+from cython.cimports.virtio.memory.table import memory_gone
 from cython.cimports.virtio.virtqueue.queue import (
     RING_IOTLB_MISS,
     RING_MEMORY_GONE,
@@ -60,9 +64,12 @@ def signal_fd(fd: cython.int) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def clear_fd(fd: cython.int) -> cython.bint:
-    """Read a readable eventfd back to zero; False if it is none, or closed at the other end."""
+    """Read an eventfd back to zero; False if it is none, or closed at the other end."""
     count: uint64_t = 0
-    return read(fd, cython.address(count), 8) > 0
+    length: cython.Py_ssize_t = read(fd, cython.address(count), 8)
+    if length < 0:
+        return errno in (EAGAIN, EINTR)
+    return length > 0
 
 
 class QueueWorker:
@@ -153,6 +160,10 @@ class QueueWorker:
         if self.state != WORKER_STOP:
             self._want(WORKER_PAUSE)
 
+    def hold_soon(self) -> None:
+        """Pause around a change of memory, after which the same queue goes on."""
+        self.pause_soon()
+
     def stop_soon(self) -> None:
         """Finish what is in flight and end; ``settle`` tells when."""
         self._want(WORKER_STOP)
@@ -190,7 +201,7 @@ class QueueWorker:
         return self.thread is threading.current_thread()
 
     def replace(self, queue: DeviceQueue) -> None:
-        """While paused: serve this ring from now on, the same one seen through other memory."""
+        """While paused: serve this ring from now on; after a miss, the same one with other memory."""
         self.queue = queue
         self.halted = 0
 
@@ -290,7 +301,7 @@ class QueueWorker:
             self.in_flight = self.harvest()
             if self.queue.outstanding != before:
                 self.publish()
-            if self.queue.table.faulted != 0:
+            if memory_gone(self.queue.table):
                 return RING_MEMORY_GONE
             if count <= 0:
                 return count
@@ -344,8 +355,7 @@ class QueueWorker:
         """Serve no more, for a fault or an address that is not yet translated."""
         self.halted = reason
         if reason != RING_IOTLB_MISS:
-            if self.queue.fault == 0:
-                self.queue.fault = reason
+            self.queue.fault = reason       # memory that vanished may have looked like another fault first
             if self.err_fd >= 0:
                 signal_fd(self.err_fd)
         with cython.gil:
@@ -376,13 +386,13 @@ class QueueWorker:
     def spin(self):
         """Look for work for up to the present window. True if there is some, or the state has changed."""
         start: int64_t
-        i: cython.int
+        _: cython.int
         if self.window_ns == 0:
             return False
         self.polls += 1
         start = now()
         while True:
-            for i in range(8):
+            for _ in range(8):
                 if self.queue.available():
                     self.polls_paid += 1
                     return True
