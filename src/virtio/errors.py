@@ -18,7 +18,24 @@
      |    +-- DeviceError       the device (a back-end we drive) broke the specification
      |         +-- UsedIndexError, UsedIdError, UsedLengthError
      +-- DrainError             a queue stopped with requests still in flight
+     |    +-- DeviceGoneError   the device we drove went away
+     |    +-- DeviceTimeoutError  the device we drive does not answer
+     |    +-- RefusedError      the other side answered a request with a failure
+     +-- GuestError             a guest that was started did not boot, or died (1)
+     |    +-- GuestTimeoutError a guest, or a command in it, took too long
      +-- HostError              the environment lacks something (4)
+          +-- AddressInUseError another program serves that socket
+     |    |    +-- UsedIndexError, UsedIdError, UsedLengthError
+     |    +-- DeviceGoneError   the device we drove went away
+     |    +-- DeviceTimeoutError  the device we drive does not answer
+     |    +-- RefusedError      the other side answered a request with a failure
+     +-- RequestError           the device answered: no
+     |    +-- DeviceIOError     it tried and failed
+     |    +-- UnsupportedRequestError  it does not do that
+     +-- HostError              the environment lacks something (4)
+          +-- AddressInUseError another program serves that socket
+          +-- ArenaExhaustedError  no shared memory left for requests
+          +-- StorageError      a disk image missing, locked, read-only ...
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
                    StorageSizeError, StorageDirectError
@@ -34,7 +51,9 @@ from typing import ClassVar
 __all__ = [
     "RING_FAULTS",
     "AddressError",
+    "AddressInUseError",
     "AddressWrapError",
+    "ArenaExhaustedError",
     "BufferAddressError",
     "ChainLoopError",
     "ChainMemoryError",
@@ -44,9 +63,15 @@ __all__ = [
     "DescriptorIndexError",
     "DeviceError",
     "DrainError",
+    "DeviceGoneError",
+    "DeviceGoneError",
+    "DeviceIOError",
+    "DeviceTimeoutError",
     "DriverError",
     "EmptyChainError",
     "FeatureError",
+    "GuestError",
+    "GuestTimeoutError",
     "HostError",
     "IndexJumpError",
     "IndirectNestedError",
@@ -60,6 +85,7 @@ __all__ = [
     "NotSharedError",
     "PeerError",
     "ProtocolError",
+    "RefusedError",
     "RegionError",
     "RequestError",
     "RingAreaError",
@@ -73,6 +99,7 @@ __all__ = [
     "StorageSizeError",
     "StorageUrlError",
     "TooManyChainsError",
+    "UnsupportedRequestError",
     "UsageError",
     "UsedIdError",
     "UsedIndexError",
@@ -373,6 +400,49 @@ class DeviceError(PeerError):
     code = "E-DEVICE"
 
 
+class DeviceGoneError(PeerError):
+    """The device we drive went away: its program ended, or closed the connection.
+
+    Every request that was under way fails with this error; what they did to the device is unknown.
+    """
+
+    code = "E-GONE"
+    fix = "see the device program's own messages, start it again and connect again"
+
+
+class DeviceTimeoutError(PeerError, TimeoutError):
+    """The device did not finish a request in time. The request stays with the device.
+
+    Its buffers are not used again before the device gives them back or is reset.
+    """
+
+    code = "E-TIMEOUT"
+    fix = "pass a longer timeout, or find out what the device program is waiting for"
+
+
+class RequestError(VirtioError):
+    """The device finished a request with an error status."""
+
+    code = "E-REQUEST"
+
+
+class DeviceIOError(RequestError, OSError):
+    """The device tried to serve a request and failed: VIRTIO_BLK_S_IOERR and its like.
+
+    Virtio says no more than that; the program that serves the device knows the reason: a bad medium, a full
+    or read-only file, an address beyond the end.
+    """
+
+    code = "E-IO"
+    fix = "see the messages of the program that serves the device"
+
+
+class UnsupportedRequestError(RequestError):
+    """The device does not know this type of request (VIRTIO_BLK_S_UNSUPP), or never offered it."""
+
+    code = "E-UNSUPPORTED"
+
+
 class UsedIndexError(DeviceError):
     """The device's used index ran ahead by more than the chains it was given."""
 
@@ -391,11 +461,67 @@ class UsedLengthError(DeviceError):
     code = "E-USED-LENGTH"
 
 
+class DeviceGoneError(PeerError):
+    """The device we drive went away: its program ended, or closed the connection.
+
+    Every request that was under way fails with this error; what they did to the device is unknown.
+    """
+
+    code = "E-GONE"
+    fix = "see the device program's own messages, start it again and connect again"
+
+
+class DeviceTimeoutError(PeerError, TimeoutError):
+    """The device did not finish a request in time. The request stays with the device.
+
+    Its buffers are not used again before the device gives them back or is reset.
+    """
+
+    code = "E-TIMEOUT"
+    fix = "pass a longer timeout, or find out what the device program is waiting for"
+
+
+class RefusedError(PeerError):
+    """The program at the other end answered a vhost-user request with a failure."""
+
+    code = "E-REFUSED"
+    fix = "see the messages of the program at the other end: it knows the reason"
+class GuestError(VirtioError):
+    """A guest did not boot, or ended before it was told to; the end of its console says more.
+
+    A missing kernel module, a kernel panic, a hypervisor that refused its command line or was killed.
+    """
+
+    code = "E-GUEST"
+    fix = "read the console's last lines above; a back-end that does not answer shows there too"
+
+
+class GuestTimeoutError(GuestError):
+    """A guest did not come up, or a command in it did not end, within the time allowed; it was killed."""
+
+    code = "E-GUEST-TIMEOUT"
+    fix = "allow more time (--timeout, timeout=), or look at what the guest waits for"
+
+
 class HostError(VirtioError):
     """This machine lacks something that is needed, or refuses it."""
 
     code = "E-HOST"
     exit_status = 4
+
+
+class ArenaExhaustedError(HostError):
+    """The memory a driver shares with its device is used up, and the device takes no more of it."""
+
+    code = "E-ARENA"
+    fix = "free buffers that are no longer used, or connect with a larger arena_size"
+
+
+class AddressInUseError(HostError):
+    """Another program is alive and serves that very socket, so it is not taken away from it."""
+
+    code = "E-IN-USE"
+    fix = "stop the other program or choose another path"
 
 
 class StorageError(HostError):
