@@ -258,14 +258,17 @@ def test_a_request_of_more_segments_than_a_system_call_takes(guest, image: Path)
         g.close()
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kind", ["writeback", "writethrough", "none", "mem"])
-def test_random_requests_on_several_queues_against_an_oracle(guest, image: Path, kind: str) -> None:
+def test_random_requests_on_several_queues_against_an_oracle(
+    guest, image: Path, kind: str, packed: bool
+) -> None:
     """Requests in flight together never touch the same sectors, so the order does not matter."""
     rng = random.Random(8)
     url = "mem:4M" if kind == "mem" else image
     oracle = bytearray(4 * MIB) if kind == "mem" else bytearray(image.read_bytes())
     with Blk(url, num_queues=3, cache="writeback" if kind == "mem" else kind) as disk:
-        g = guest(disk, size=128, poll_us=20)
+        g = guest(disk, size=128, packed=packed, poll_us=20)
         for _ in range(12):
             if kind == "writeback":
                 os.posix_fadvise(disk.storage.fd, 0, 0, os.POSIX_FADV_DONTNEED)
