@@ -355,6 +355,37 @@ def test_stopping_waits_for_what_is_in_flight(guest) -> None:
         g.close()
 
 
+def test_a_storage_that_hangs_is_given_up_but_not_closed(
+    guest, image: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("virtio.devices.blk.device.DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("virtio.devices.blk.device.CLOSE_SECONDS", 0.1)
+    storage = Slow()
+    closed: list[bool] = []
+    monkeypatch.setattr(storage, "close", lambda: closed.append(True))
+    monkeypatch.setattr("virtio.devices.blk.device.open_storage", lambda *args, **options: storage)
+    disk = Blk("slow:")
+    g = guest(disk)
+    storage.gate.clear()
+    token = g.submit([header(spec.T_FLUSH)], [1])
+    g.kick()
+    while not disk._executor.threads:
+        time.sleep(0.01)
+    g.close()
+    disk.close()
+    assert not closed
+    assert "hangs" in caplog.text
+    storage.gate.set()
+    deadline = time.monotonic() + 10
+    while disk._executor.threads and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert storage.log == ["flush"]
+    status = g._writable[token][0]
+    assert g.memory.read(*status) == b"\xee"  # nothing was written after the guest was let go
+    disk.close()
+    assert closed == [True]
+
+
 # What the driver reads, and what cannot be.
 
 

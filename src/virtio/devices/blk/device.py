@@ -22,6 +22,7 @@ __all__ = ["Blk"]
 logger = logging.getLogger("virtio.blk")
 
 CACHES = ("writeback", "writethrough", "none")
+CLOSE_SECONDS = 5.0  # for requests that outlived their queue
 DRAIN_SECONDS = 60.0  # a flush of much data to a slow disk takes its time
 
 
@@ -166,7 +167,7 @@ class Blk(Device):
     def close(self) -> None:
         """Let go of the threads, and of a storage opened here. UsageError while a driver is attached."""
         super().close()
-        if not self._executor.close():
+        if not self._executor.close(CLOSE_SECONDS):
             # Closing would hand its file descriptor to someone else while a request still writes to it.
             logger.error("%s hangs: requests to it do not end, so it stays open", self.storage.name)
         elif self._owns_storage:
