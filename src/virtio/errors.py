@@ -20,7 +20,8 @@
      |    +-- DeviceGoneError   the device we drove went away
      |    +-- DeviceTimeoutError  the device we drive does not answer
      |    +-- RefusedError      the other side answered a request with a failure
-     +-- RequestError           the device answered: no
+     +-- DrainError             a queue stopped with requests still in flight
+     +-- RequestFailedError     the device answered: no
      |    +-- DeviceIOError     it tried and failed
      |    +-- UnsupportedRequestError  it does not do that
      +-- DrainError             a queue stopped with requests still in flight
@@ -81,6 +82,7 @@ __all__ = [
     "RegionError",
     "RequestError",
     "RequestUseError",
+    "RequestFailedError",
     "RingAreaError",
     "RingError",
     "StorageDirectError",
@@ -413,13 +415,13 @@ class DeviceTimeoutError(PeerError, TimeoutError):
     fix = "pass a longer timeout, or find out what the device program is waiting for"
 
 
-class RequestError(VirtioError):
+class RequestFailedError(VirtioError):
     """The device finished a request with an error status."""
 
-    code = "E-REQUEST"
+    code = "E-REQUEST-FAILED"
 
 
-class DeviceIOError(RequestError, OSError):
+class DeviceIOError(RequestFailedError, OSError):
     """The device tried to serve a request and failed: VIRTIO_BLK_S_IOERR and its like.
 
     Virtio says no more than that; the program that serves the device knows the reason: a bad medium, a full
@@ -430,7 +432,7 @@ class DeviceIOError(RequestError, OSError):
     fix = "see the messages of the program that serves the device"
 
 
-class UnsupportedRequestError(RequestError):
+class UnsupportedRequestError(RequestFailedError):
     """The device does not know this type of request (VIRTIO_BLK_S_UNSUPP), or never offered it."""
 
     code = "E-UNSUPPORTED"
