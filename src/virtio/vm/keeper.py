@@ -44,6 +44,7 @@ FD_LIMIT = 16
 def main() -> None:
     """Serve one launcher and one guest."""
     launcher = socket.socket(fileno=int(sys.argv[1]))
+    launcher.set_inheritable(False)  # Whoever held it would hide our end from the launcher.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(1))
     directory = make_directory()
@@ -154,6 +155,7 @@ def become(
     os.dup2(log, 1)
     os.dup2(log, 2)
     for index, fd in enumerate(fds):
+        os.set_inheritable(fd, False)
         os.dup2(fd, request["first_fd"] + index)
     os.execve(request["argv"][0], request["argv"], request["environment"])
 
