@@ -23,7 +23,7 @@ time.sleep(100)
 """
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -59,7 +59,7 @@ def test_output_goes_to_the_log_and_sockets_have_their_numbers(process: Process)
     with ours, second:
         ours.sendall(b"hello\n")
         assert ours.recv(100) == b"got hello\n"
-    assert process.wait(5) == 3
+    assert process.wait(20) == 3
     assert process.poll() == 3
     assert (process.directory / "console.log").read_text() == "to the log\nfrom outside\n"
 
@@ -81,7 +81,7 @@ def test_closing_removes_everything(process: Process) -> None:
 
 def test_a_program_that_is_not_there(process: Process) -> None:
     process.start(["/no/such/program"], {}, [], isolate=False)
-    assert process.wait(5) == 127
+    assert process.wait(20) == 127
     assert "cannot start /no/such/program" in (process.directory / "console.log").read_text()
 
 
@@ -96,7 +96,7 @@ def test_a_killed_guest_is_noticed_at_once(process: Process) -> None:
     assert process.pid is not None
     started = time.monotonic()
     os.kill(process.pid, signal.SIGKILL)
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(20) == -signal.SIGKILL
     assert time.monotonic() - started < 1
 
 
@@ -105,9 +105,9 @@ def test_a_killed_keeper_takes_the_guest_along(process: Process, isolate: bool) 
     process.start(["/bin/sh", "-c", "sleep 100 & exec sleep 100"], {}, [], isolate=isolate)
     pid = process.pid
     assert pid is not None
-    eventually(lambda: len(group_members(pid)) == 2)
+    eventually(lambda: len(group_members(pid)) >= 2)
     process._keeper.kill()
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(20) == -signal.SIGKILL
     eventually(lambda: group_members(pid) == [])
     assert not process.directory.exists()
 
@@ -119,7 +119,7 @@ def test_a_killed_launcher_takes_all_along(isolate: str, how: signal.Signals) ->
     with launcher:
         assert launcher.stdout is not None
         keeper, guest, directory = launcher.stdout.readline().split()
-        eventually(lambda: len(group_members(int(guest))) == 2)
+        eventually(lambda: len(group_members(int(guest))) >= 2)
         launcher.send_signal(how)
     eventually(lambda: group_members(int(guest)) == [])
     eventually(lambda: not Path(directory).exists())
@@ -129,7 +129,7 @@ def test_a_killed_launcher_takes_all_along(isolate: str, how: signal.Signals) ->
 def test_a_terminated_keeper_cleans_up(process: Process) -> None:
     process.start(["/bin/sleep", "100"], {}, [], isolate=False)
     process._keeper.terminate()
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(20) == -signal.SIGKILL
     assert not process.directory.exists()
 
 
