@@ -289,5 +289,8 @@ def test_a_shell_on_our_terminal(kind: Kind) -> None:
 def read_until(terminal: int, text: bytes) -> bytes:
     seen = b""
     while text not in seen:
-        seen += os.read(terminal, 4096)
+        try:
+            seen += os.read(terminal, 4096)
+        except OSError:
+            raise AssertionError(f"no {text!r} before the end, but {seen!r}") from None
     return seen

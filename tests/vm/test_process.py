@@ -56,6 +56,7 @@ def test_output_goes_to_the_log_and_sockets_have_their_numbers(process: Process)
     second, _ = plugs.plug()
     command = f"echo to the log; echo $WORD; read line <&{number}; echo got $line >&{number}; exit 3"
     process.start(["/bin/bash", "-c", command], {"WORD": "from outside"}, plugs.guest_ends, isolate=False)
+    plugs.close()
     with ours, second:
         ours.sendall(b"hello\n")
         assert ours.recv(100) == b"got hello\n"

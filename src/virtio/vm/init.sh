@@ -49,7 +49,9 @@ shell() {
     # A session leader without a terminal takes the one it opens first.
     setsid sh -c "exec env -u vm_out -u vm_err -u vm_token sh -i <>/dev/$vm_out >&0 2>&1 3>&- 4>&-"
     status=$?
+    # With its session the kernel hung up the terminal, for us too.
     raw "$vm_out"
+    exec 3<>"/dev/$vm_out"
     finish "$1" $status
 }
 
