@@ -1,1 +1,89 @@
-"""pyvirtio."""
+"""Virtio, both sides: write a device once and serve it to any hypervisor, drive any device from Python.
+
+::
+
+    class Upper(virtio.Device):
+        device_id = 42
+        queues = (virtio.Queue("requests", size=256),)
+
+        def requests(self, request: virtio.Request) -> None:
+            request.write(bytes(request.readable).upper())
+
+    virtio.serve(Upper(), "/tmp/upper.sock")
+
+What is named here loads when it is first used, so ``import virtio`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from virtio import device, drivers, errors, memory, spec, testing, virtqueue, vm
+    from virtio.device import ConfigSpace, Device, Queue, Request
+    from virtio.errors import VirtioError
+    from virtio.serve import serve
+
+__all__ = [
+    "ConfigSpace",
+    "Device",
+    "Queue",
+    "Request",
+    "VirtioError",
+    "__version__",
+    "device",
+    "devices",
+    "drivers",
+    "errors",
+    "memory",
+    "serve",
+    "spec",
+    "storage",
+    "testing",
+    "vhost_user",
+    "virtqueue",
+    "vm",
+]
+
+# name -> the module it comes from; the other names are modules themselves
+_SOURCES = {
+    "ConfigSpace": "virtio.device",
+    "Device": "virtio.device",
+    "Queue": "virtio.device",
+    "Request": "virtio.device",
+    "VirtioError": "virtio.errors",
+    "serve": "virtio.serve",
+}
+
+
+class _Package(ModuleType):
+    """Keeps ``virtio.serve`` the function: importing the module of that name would put the module here."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_module = name in _SOURCES and isinstance(value, ModuleType)
+        super().__setattr__(name, getattr(value, name) if is_module else value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("pyvirtio")
+    elif name in _SOURCES:
+        value = getattr(import_module(_SOURCES[name]), name)
+    elif name in __all__:
+        value = import_module(f"virtio.{name}")
+    else:
+        raise AttributeError(f"module 'virtio' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

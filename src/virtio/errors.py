@@ -5,19 +5,40 @@
     VirtioError                 any error of pyvirtio's own; exit status 1
      +-- UsageError             yours: a wrong flag, a wrong call (2)
      |    +-- FeatureError      a feature set that cannot be
+     |    +-- StorageUrlError   a storage URL that makes no sense
+     |    +-- RequestError      a request used after its completion, or overfilled
      +-- PeerError              the other program broke the protocol (3)
      |    +-- ProtocolError     a vhost-user message that is not one
      |    +-- NotSharedError    a front-end whose memory we cannot reach
      |    +-- AddressError      an address that is not guest memory
      |    +-- RegionError       a memory region that cannot be
      |    +-- DriverError       the driver (the guest) broke the specification
+     |    |    +-- ConfigError  an access to the configuration space that it does not allow
      |    |    +-- RingError    a virtqueue that is malformed; one class per way (RING_FAULTS)
      |    +-- DeviceError       the device (a back-end we drive) broke the specification
      |         +-- UsedIndexError, UsedIdError, UsedLengthError
+     +-- DrainError             a queue stopped with requests still in flight
+     |    +-- DeviceGoneError   the device we drove went away
+     |    +-- DeviceTimeoutError  the device we drive does not answer
+     |    +-- RefusedError      the other side answered a request with a failure
      +-- GuestError             a guest that was started did not boot, or died (1)
      |    +-- GuestTimeoutError a guest, or a command in it, took too long
      +-- HostError              the environment lacks something (4)
+          +-- AddressInUseError another program serves that socket
+     |    |    +-- UsedIndexError, UsedIdError, UsedLengthError
+     |    +-- DeviceGoneError   the device we drove went away
+     |    +-- DeviceTimeoutError  the device we drive does not answer
+     |    +-- RefusedError      the other side answered a request with a failure
+     +-- RequestError           the device answered: no
+     |    +-- DeviceIOError     it tried and failed
+     |    +-- UnsupportedRequestError  it does not do that
+     +-- HostError              the environment lacks something (4)
+          +-- AddressInUseError another program serves that socket
+          +-- ArenaExhaustedError  no shared memory left for requests
           +-- StorageError      a disk image missing, locked, read-only ...
+          +-- StorageError      a disk image that cannot be used
+               +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
+                   StorageSizeError, StorageDirectError
 
 Each class has a stable ``code`` (``virtio explain CODE`` prints its docstring) and a ``fix``. The message
 of an instance says what happened; ``str(error)`` is that message alone, ``error.report()`` adds the fix.
@@ -30,14 +51,22 @@ from typing import ClassVar
 __all__ = [
     "RING_FAULTS",
     "AddressError",
+    "AddressInUseError",
     "AddressWrapError",
+    "ArenaExhaustedError",
     "BufferAddressError",
     "ChainLoopError",
     "ChainMemoryError",
     "ChainOrderError",
     "ChainTruncatedError",
+    "ConfigError",
     "DescriptorIndexError",
     "DeviceError",
+    "DrainError",
+    "DeviceGoneError",
+    "DeviceGoneError",
+    "DeviceIOError",
+    "DeviceTimeoutError",
     "DriverError",
     "EmptyChainError",
     "FeatureError",
@@ -56,11 +85,21 @@ __all__ = [
     "NotSharedError",
     "PeerError",
     "ProtocolError",
+    "RefusedError",
     "RegionError",
+    "RequestError",
     "RingAreaError",
     "RingError",
+    "StorageDirectError",
     "StorageError",
+    "StorageKindError",
+    "StorageLockedError",
+    "StorageMissingError",
+    "StoragePermissionError",
+    "StorageSizeError",
+    "StorageUrlError",
     "TooManyChainsError",
+    "UnsupportedRequestError",
     "UsageError",
     "UsedIdError",
     "UsedIndexError",
@@ -102,6 +141,38 @@ class FeatureError(UsageError):
     """
 
     code = "E-FEATURE"
+
+
+class StorageUrlError(UsageError):
+    """A storage URL names an unknown scheme, an unknown option or a size that is not one.
+
+    Storage is a path, ``file:PATH[?direct=on&read-only=on&lock=off]``, ``mem:SIZE`` or ``null:SIZE``; sizes
+    are bytes or carry a suffix k, M, G or T (powers of 1024).
+    """
+
+    code = "E-STORAGE-URL"
+    fix = "write a path, file:PATH, mem:SIZE or null:SIZE (sizes such as 512M or 1G)"
+
+
+class RequestError(UsageError):
+    """A device used a request in a way that cannot be: after its completion, or past its end.
+
+    A request is the device's from the moment it is handed over until it is completed; afterwards its
+    buffers are the driver's again. What is written must fit the buffers that the driver provided.
+    """
+
+    code = "E-REQUEST"
+
+
+class DrainError(VirtioError):
+    """A queue had to stop, and the device did not finish the requests in flight in the time allowed.
+
+    They were given up: the driver does not get them back. A handler that blocks, or storage that hangs,
+    is the usual cause. ``Queue(drain=SECONDS)`` sets the time.
+    """
+
+    code = "E-DRAIN"
+    fix = "find out what the device's handler or storage waits for, or allow more time: Queue(drain=SECONDS)"
 
 
 class PeerError(VirtioError):
@@ -150,6 +221,15 @@ class DriverError(PeerError):
     code = "E-DRIVER"
 
 
+class ConfigError(DriverError):
+    """The driver read or wrote the configuration space where, or in a way that, it may not.
+
+    Virtio 1.4, 2.5: only fields described as writable by the driver may be written.
+    """
+
+    code = "E-CONFIG"
+
+
 class RingError(DriverError):
     """The driver's virtqueue is malformed; that queue has been stopped, the device lives on."""
 
@@ -160,8 +240,8 @@ class RingError(DriverError):
 class RingAreaError(RingError):
     """A ring cannot be where it is said to be: outside memory, misaligned, in two regions, of a wrong size.
 
-    Virtio 1.4, 2.7 and 2.8.10.1: descriptors are aligned to 16, a split ring's available ring to 2 and its used
-    ring to 4, a packed ring's event structures to 4. Each area lies in one region of guest memory.
+    Virtio 1.4, 2.7 and 2.8.10.1: descriptors are aligned to 16, a split ring's available ring to 2 and its
+    used ring to 4, a packed ring's event structures to 4. Each area lies in one region of guest memory.
     """
 
     code = "E-RING-AREA"
@@ -291,7 +371,7 @@ class ChainTruncatedError(RingError):
 
 
 class MemoryGoneError(RingError):
-    """The memory under a ring or buffer vanished: the file behind guest memory was truncated or failed.
+    """The memory under a ring or buffer vanished: the file behind it was truncated or failed.
 
     The lost page reads as zeros; the queue stopped before acting on them.
     """
@@ -320,6 +400,49 @@ class DeviceError(PeerError):
     code = "E-DEVICE"
 
 
+class DeviceGoneError(PeerError):
+    """The device we drive went away: its program ended, or closed the connection.
+
+    Every request that was under way fails with this error; what they did to the device is unknown.
+    """
+
+    code = "E-GONE"
+    fix = "see the device program's own messages, start it again and connect again"
+
+
+class DeviceTimeoutError(PeerError, TimeoutError):
+    """The device did not finish a request in time. The request stays with the device.
+
+    Its buffers are not used again before the device gives them back or is reset.
+    """
+
+    code = "E-TIMEOUT"
+    fix = "pass a longer timeout, or find out what the device program is waiting for"
+
+
+class RequestError(VirtioError):
+    """The device finished a request with an error status."""
+
+    code = "E-REQUEST"
+
+
+class DeviceIOError(RequestError, OSError):
+    """The device tried to serve a request and failed: VIRTIO_BLK_S_IOERR and its like.
+
+    Virtio says no more than that; the program that serves the device knows the reason: a bad medium, a full
+    or read-only file, an address beyond the end.
+    """
+
+    code = "E-IO"
+    fix = "see the messages of the program that serves the device"
+
+
+class UnsupportedRequestError(RequestError):
+    """The device does not know this type of request (VIRTIO_BLK_S_UNSUPP), or never offered it."""
+
+    code = "E-UNSUPPORTED"
+
+
 class UsedIndexError(DeviceError):
     """The device's used index ran ahead by more than the chains it was given."""
 
@@ -338,6 +461,31 @@ class UsedLengthError(DeviceError):
     code = "E-USED-LENGTH"
 
 
+class DeviceGoneError(PeerError):
+    """The device we drive went away: its program ended, or closed the connection.
+
+    Every request that was under way fails with this error; what they did to the device is unknown.
+    """
+
+    code = "E-GONE"
+    fix = "see the device program's own messages, start it again and connect again"
+
+
+class DeviceTimeoutError(PeerError, TimeoutError):
+    """The device did not finish a request in time. The request stays with the device.
+
+    Its buffers are not used again before the device gives them back or is reset.
+    """
+
+    code = "E-TIMEOUT"
+    fix = "pass a longer timeout, or find out what the device program is waiting for"
+
+
+class RefusedError(PeerError):
+    """The program at the other end answered a vhost-user request with a failure."""
+
+    code = "E-REFUSED"
+    fix = "see the messages of the program at the other end: it knows the reason"
 class GuestError(VirtioError):
     """A guest did not boot, or ended before it was told to; the end of its console says more.
 
@@ -362,10 +510,70 @@ class HostError(VirtioError):
     exit_status = 4
 
 
+class ArenaExhaustedError(HostError):
+    """The memory a driver shares with its device is used up, and the device takes no more of it."""
+
+    code = "E-ARENA"
+    fix = "free buffers that are no longer used, or connect with a larger arena_size"
+
+
+class AddressInUseError(HostError):
+    """Another program is alive and serves that very socket, so it is not taken away from it."""
+
+    code = "E-IN-USE"
+    fix = "stop the other program or choose another path"
+
+
 class StorageError(HostError):
     """A disk's storage cannot be opened or used: missing, locked, not writable, not a disk."""
 
     code = "E-STORAGE"
+
+
+class StorageMissingError(StorageError):
+    """The disk's file does not exist, nor is one made for you: its size would have to be guessed."""
+
+    code = "E-STORAGE-MISSING"
+    fix = "check the path, or make an empty disk with: truncate -s 1G PATH"
+
+
+class StorageKindError(StorageError):
+    """The path is neither a regular file nor a block device, so it has no sectors to serve."""
+
+    code = "E-STORAGE-KIND"
+    fix = "give a disk image or a block device"
+
+
+class StoragePermissionError(StorageError):
+    """The file may not be opened as asked: no permission, or it is on something read-only."""
+
+    code = "E-STORAGE-PERMISSION"
+    fix = "grant access to the file, or serve it read-only (--read-only)"
+
+
+class StorageLockedError(StorageError):
+    """Another program uses the disk in a way that excludes this use.
+
+    A writer needs the disk for itself, readers share it. The lock is an open-file-description lock that QEMU,
+    Cloud Hypervisor and pyvirtio respect; a mounted block device counts as locked too.
+    """
+
+    code = "E-STORAGE-LOCKED"
+    fix = "stop the other user, open both read-only, or, knowing better, add ?lock=off to a file: URL"
+
+
+class StorageSizeError(StorageError):
+    """The disk is smaller than one sector, or cannot be given the size asked for."""
+
+    code = "E-STORAGE-SIZE"
+    fix = "give the disk a size that is a multiple of 512 bytes"
+
+
+class StorageDirectError(StorageError):
+    """The file system does not do direct I/O (O_DIRECT), which ``cache=none`` asks for."""
+
+    code = "E-STORAGE-DIRECT"
+    fix = "use cache=writeback, or keep the image on a file system with direct I/O (ext4, xfs, btrfs)"
 
 
 # Why a queue stopped (virtqueue.queue.RingFault), as exceptions.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from virtio.memory import GuestMemory, Mapping
-from virtio.virtqueue import SplitDeviceQueue, legacy_split_layout, split_layout
+from virtio.virtqueue import SplitDeviceQueue, SplitDriverQueue, legacy_split_layout, split_layout
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
 BASE = 0x10000
@@ -16,10 +16,15 @@ MEMORY = 0x100000
 
 def make_memory(size=MEMORY, base=BASE):
     """One region of zeroed guest memory."""
-    fd = os.memfd_create("guest")
+    return GuestMemory([map_region(size, base, user_address=0x7F0000000000)])
+
+
+def map_region(size, guest_address, **options):
+    """A region of its own zeroed memory; sparse, so its size costs nothing."""
+    fd = os.memfd_create("region")
     try:
         os.ftruncate(fd, size)
-        return GuestMemory([Mapping.from_fd(fd, size, guest_address=base, user_address=0x7F0000000000)])
+        return Mapping.from_fd(fd, size, guest_address=guest_address, **options)
     finally:
         os.close(fd)
 
@@ -47,6 +52,49 @@ class RawSplitRing:
             byte_order=self.byte_order,
             **options,
         )
+
+    def driver(self, **options):
+        return SplitDriverQueue(
+            self.memory,
+            self.size,
+            self.descriptors,
+            self.driver_area,
+            self.device_area,
+            byte_order=self.byte_order,
+            **options,
+        )
+
+    def put_used(self, position, identifier, length):
+        place = self.device_area + 4 + 8 * (position % self.size)
+        self.memory.write(place, self.pack("II", identifier, length))
+
+    def set_used(self, index):
+        self.memory.write(self.device_area + 2, self.pack("H", index & 0xFFFF))
+
+    def set_avail_event(self, index):
+        self.memory.write(self.device_area + 4 + 8 * self.size, self.pack("H", index & 0xFFFF))
+
+    def set_used_flags(self, flags):
+        self.memory.write(self.device_area, self.pack("H", flags))
+
+    def read_descriptor(self, index, table=None):
+        place = (self.descriptors if table is None else table) + 16 * index
+        return struct.unpack(self.order + "QIHH", self.memory.read(place, 16))
+
+    def available(self, position):
+        return self.word(self.driver_area + 4 + 2 * (position % self.size))
+
+    @property
+    def avail_index(self):
+        return self.word(self.driver_area + 2)
+
+    @property
+    def avail_flags(self):
+        return self.word(self.driver_area)
+
+    @property
+    def used_event(self):
+        return self.word(self.driver_area + 4 + 2 * self.size)
 
     def pack(self, layout, *values):
         return struct.pack(self.order + layout, *values)
@@ -105,3 +153,15 @@ def guest_memory():
 @pytest.fixture
 def raw_split():
     return RawSplitRing
+
+
+@pytest.fixture
+def sparse_memory():
+    """The usual memory and 4 GiB at 0x1000000000, of which no page is ever touched."""
+    return make_memory().add(map_region(1 << 32, 0x1000000000))
+
+
+@pytest.fixture
+def two_regions():
+    """The usual memory and a read-only page at 0x200000."""
+    return make_memory().add(map_region(0x1000, 0x200000, writable=False))

@@ -1,1 +1,32 @@
-"""pyvirtio."""
+"""Drivers: a device behind any transport as a Python object.
+
+``Blk`` and ``Entropy`` connect to vhost-user back-ends, pyvirtio's or anybody's; ``virtio.drivers.aio`` has
+the same for asyncio; ``Driver`` is what a driver for another device type builds on, ``Transport`` what another
+way of reaching devices implements.
+"""
+
+from virtio.drivers.blk import Blk, BlkFile, BlkOptions, BlkRequest
+from virtio.drivers.core import Driver, DriverOptions
+from virtio.drivers.entropy import Entropy
+from virtio.drivers.load import LoadOptions, LoadResult, run_load
+from virtio.drivers.memory import Arena, Buffer
+from virtio.drivers.queue import Request, RequestQueue
+from virtio.drivers.transport import Transport
+
+__all__ = [
+    "Arena",
+    "Blk",
+    "BlkFile",
+    "BlkOptions",
+    "BlkRequest",
+    "Buffer",
+    "Driver",
+    "DriverOptions",
+    "Entropy",
+    "LoadOptions",
+    "LoadResult",
+    "Request",
+    "RequestQueue",
+    "Transport",
+    "run_load",
+]

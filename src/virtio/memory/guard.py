@@ -177,7 +177,7 @@ def _replace(address: uint64_t) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def _pass_on(number: cython.int, info: cython.pointer[siginfo_t], context: cython.p_void) -> cython.void:
-    """Let the earlier handler have it; a second time round, the default, so that no two handlers play ball."""
+    """Let the earlier handler have it; a second time round the default, lest two handlers play ball."""
     wanted: action = _previous
     if wanted.sa_flags & SA_SIGINFO:
         wanted.sa_sigaction(number, info, context)
@@ -189,4 +189,3 @@ def _pass_on(number: cython.int, info: cython.pointer[siginfo_t], context: cytho
     # A real fault happens again when the instruction is run again; a signal that was sent does not.
     if info.si_code <= 0:
         raise_signal(number)
-

@@ -30,8 +30,8 @@ class IotlbEntry:
 class Iotlb:
     """Translations from I/O virtual addresses, made into :class:`GuestMemory` snapshots.
 
-    ``memory`` is the guest's whole memory, where front-end addresses are looked up. Each change is followed by
-    :meth:`snapshot`, which is what queues are given; a queue that meets an unknown address (or one it
+    ``memory`` is the guest's whole memory, where front-end addresses are looked up. Each change is followed
+    by :meth:`snapshot`, which is what queues are given; a queue that meets an unknown address (or one it
     may not access that way) stops with a miss and goes on once it has a snapshot that knows it.
     """
 

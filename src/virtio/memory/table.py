@@ -8,6 +8,7 @@ memoryviews included.
 import os
 import stat
 from collections.abc import Sequence
+from itertools import pairwise
 
 import cython
 from cython.cimports.cpython.buffer import PyBuffer_FillInfo
@@ -170,7 +171,7 @@ class Window:
 def _ordered(regions: Sequence[Mapping]) -> tuple:
     """By guest address; regions that overlap are refused."""
     ordered = tuple(sorted(regions, key=lambda region: region.guest_address))
-    for below, above in zip(ordered, ordered[1:], strict=False):
+    for below, above in pairwise(ordered):
         if below.guest_address + below.size > above.guest_address:
             raise RegionError(f"memory regions overlap: {below!r} and {above!r}")
     return ordered
@@ -312,7 +313,9 @@ class GuestMemory:
             raise AddressError(f"{int(length):#x} bytes at {int(address):#x} pass 2**64")
         return region
 
-    def copy(self, address: uint64_t, buffer: cython.p_char, length: uint64_t, write: cython.bint) -> cython.int:
+    def copy(
+        self, address: uint64_t, buffer: cython.p_char, length: uint64_t, write: cython.bint
+    ) -> cython.int:
         """Copy out or in, region by region; with buffer NULL only check the range."""
         while length:
             region: cython.pointer[Region] = self.region_of(address, length)
@@ -355,14 +358,16 @@ def search(table: cython.pointer[cython.const[Table]], address: uint64_t) -> cyt
 
 def any_faulted(table: cython.pointer[cython.const[Table]]) -> cython.bint:
     i: cython.int
-    for i in range(table.count):
+    for i in range(table.count):  # noqa: SIM110 - no generators without the GIL
         if load_int(table.regions[i].faulted, RELAXED):
             return True
     return False
 
 
 def log_write(
-    table: cython.pointer[cython.const[Table]], host: cython.pointer[cython.const[cython.char]], length: uint64_t
+    table: cython.pointer[cython.const[Table]],
+    host: cython.pointer[cython.const[cython.char]],
+    length: uint64_t,
 ) -> cython.void:
     """Mark the 4 KiB pages of ``length`` bytes at ``host`` in the dirty log."""
     i: cython.int

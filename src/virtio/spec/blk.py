@@ -30,7 +30,7 @@ F_DISCARD = Feature(13, "DISCARD requests")
 F_WRITE_ZEROES = Feature(14, "WRITE_ZEROES requests")
 F_LIFETIME = Feature(15, "GET_LIFETIME requests")
 F_SECURE_ERASE = Feature(16, "SECURE_ERASE requests")
-F_ZONED = Feature(17, "zones, as zoned describes")
+F_ZONED = Feature(17, "zones, as zoned describes", needs=("VERSION_1",))
 
 # Request types
 T_IN = 0

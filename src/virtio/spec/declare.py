@@ -8,6 +8,7 @@ device's own prefix (``VIRTIO_BLK_T_IN`` is ``T_IN``), structures (``virtio.spec
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import NamedTuple
 
 from virtio.spec.layout import Struct
@@ -53,7 +54,9 @@ class DeviceType:
     """A device type with a chapter in the specification.
 
     ``prefix`` is the specification's for its constants (``VIRTIO_BLK_``), ``groups`` titles the prefixes of
-    the constants in the module (``{"T_": "request types"}``), ``config`` is the configuration space.
+    the constants in the module (``{"T_": "request types"}``), ``config`` is the configuration space, ``more``
+    names modules that hold further constants and structures, ``requires`` the features without which there is
+    no such device, written as ``Feature.needs``.
     """
 
     def __init__(
@@ -66,7 +69,8 @@ class DeviceType:
         queues: tuple[Queue, ...],
         config: type[Struct] | None = None,
         groups: dict[str, str] | None = None,
-        aliases: tuple[str, ...] = (),
+        more: tuple[str, ...] = (),
+        requires: tuple[str, ...] = (),
     ) -> None:
         self.module = module
         self.name = module.rpartition(".")[2]
@@ -76,7 +80,8 @@ class DeviceType:
         self.queues = queues
         self.config = config
         self.groups = groups or {}
-        self.aliases = aliases
+        self.more = more
+        self.requires = requires
 
     @property
     def section(self) -> str:
@@ -106,10 +111,23 @@ class DeviceType:
             if key.startswith(group) and type(value) is int
         }
 
+    @property
+    def other_constants(self) -> dict[str, int]:
+        """The constants that belong to no group."""
+        prefixes = tuple(self.groups)
+        return {
+            key: value
+            for key, value in self._names()
+            if type(value) is int and key.isupper() and not key.startswith(prefixes)
+        }
+
     def constant_name(self, group: str, value: int) -> str:
         """The name of a constant without its group's prefix, or the number in words if it has none."""
         names = (name for name, number in self.constants(group).items() if number == value)
         return next(names, f"{value:#x}")
 
     def _names(self) -> list[tuple[str, object]]:
-        return list(vars(sys.modules[self.module]).items())
+        names = dict(vars(sys.modules[self.module]))
+        for module in self.more:
+            names.update(vars(import_module(module)))
+        return list(names.items())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from virtio.errors import FeatureError
+from virtio.spec import ids
 from virtio.spec.declare import Feature
 
 __all__ = [
@@ -76,8 +77,6 @@ def of(device_id: int) -> dict[str, Feature]:
 
     A device's own name wins where both have one; device types without a chapter have none of their own.
     """
-    from virtio.spec import ids
-
     own = ids.device(device_id).features if ids.has_chapter(device_id) else {}
     return {**RESERVED, **own}
 
@@ -93,13 +92,20 @@ def check(device_id: int, mask: int, *, offered: int | None = None) -> None:
     With ``offered``, also unless every bit was offered. Bits nobody has named need nothing.
     """
     known = of(device_id)
-    if offered is not None and mask & ~offered:
-        extra = bits(mask & ~offered)[0]
-        raise FeatureError(f"{name(device_id, extra)} ({extra}) was accepted but never offered")
+    _check_offer(device_id, mask, offered)
     for key, feature in known.items():
         if mask >> feature & 1:
             for need in feature.needs:
                 _check_need(known, mask, f"{key} ({int(feature)})", need)
+    if ids.has_chapter(device_id):
+        for need in ids.device(device_id).requires:
+            _check_need(known, mask, f"device type {ids.name(device_id)}", need)
+
+
+def _check_offer(device_id: int, mask: int, offered: int | None) -> None:
+    if offered is not None and mask & ~offered:
+        extra = bits(mask & ~offered)[0]
+        raise FeatureError(f"{name(device_id, extra)} ({extra}) was accepted but never offered")
 
 
 def _check_need(known: Mapping[str, Feature], mask: int, what: str, need: str) -> None:

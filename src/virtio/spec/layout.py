@@ -20,7 +20,6 @@ that, an argument of ``unpack``; one array may be left to take whatever the rest
 
 from __future__ import annotations
 
-import struct
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, overload
 
 from virtio.errors import UsageError
@@ -104,7 +103,7 @@ class Field(Generic[T]):
         """The bytes of a value; UsageError when it does not fit."""
         try:
             data = self._encode(value, order)
-        except (struct.error, OverflowError, TypeError, AttributeError) as error:
+        except (OverflowError, TypeError, AttributeError) as error:
             raise UsageError(f"{self.name} ({self.type_name}) cannot hold {value!r}") from error
         if not self.variable and len(data) != self.size:
             if self.count is None or not isinstance(value, (bytes, bytearray, memoryview)):
@@ -123,7 +122,7 @@ class Field(Generic[T]):
 
     def _encode_one(self, value: Any, order: ByteOrder) -> bytes:
         if isinstance(self.element, Scalar):
-            return int(value).to_bytes(self.element.size, self.element.order(order))
+            return cast("int", value.__index__()).to_bytes(self.element.size, self.element.order(order))
         return cast("bytes", value.pack(order))
 
     def decode(self, data: bytes | memoryview, order: ByteOrder) -> Any:

@@ -1,6 +1,6 @@
 """Network device (virtio 1.4, "Device Types / Network Device").
 
-Every packet is preceded by a ``Header``; how much of it there is depends on the features: 10 bytes on the
+Every packet is preceded by a ``Hdr``; how much of it there is depends on the features: 10 bytes on the
 legacy interface without MRG_RXBUF, else 12, 20 with HASH_REPORT, 24 with a UDP_TUNNEL_GSO bit, 32 with
 OUT_NET_HEADER or IPSEC. The control queue's commands are in ``net_control``, their statistics in
 ``net_stats``, flow filters and IPsec in ``net_flow``.
@@ -145,7 +145,7 @@ class Config(Struct, name="virtio_net_config"):
     supported_tunnel_types = le32(feature="HASH_TUNNEL", doc="bits HASH_TUNNEL_TYPE_*")
 
 
-class Header(Struct, name="virtio_net_hdr"):
+class Hdr(Struct, name="virtio_net_hdr"):
     """What precedes every packet, at its longest (32 bytes)."""
 
     flags = u8(doc="bits HDR_F_*")
@@ -183,5 +183,13 @@ DEVICE = DeviceType(
         "HASH_TYPE_": "hash types",
         "HASH_REPORT_": "reported hashes",
         "HASH_TUNNEL_TYPE_": "tunnel types",
+        "CTRL_": "control classes, each followed by its commands",
+        "RSS_CTX_CTRL": "the control class of RSS contexts and its commands",
+        "OFFLOAD_": "bit numbers of CTRL_GUEST_OFFLOADS_SET",
+        "STATS_TYPE_": "statistics",
+        "FF_MASK_TYPE_": "what a flow filter's selector matches",
+        "FF_ACTION_": "what a flow filter does",
+        "RESOURCE_OBJ_": "resource objects",
     },
+    more=("virtio.spec.net_control", "virtio.spec.net_stats", "virtio.spec.net_flow"),
 )

@@ -69,10 +69,12 @@ def split_layout(size: int, *, event_idx: bool = True) -> RingLayout:
 
 
 def legacy_split_layout(size: int, alignment: int = LEGACY_ALIGNMENT) -> RingLayout:
-    """A legacy split ring: one area, the used ring at the next multiple of ``alignment`` (virtio 1.4, 2.7.2)."""
+    """A legacy split ring: one area, the used ring at the next multiple of ``alignment`` (1.4, 2.7.2)."""
     check_split_size(size)
     if alignment < 4 or alignment & (alignment - 1):
-        raise RingAreaError(f"a legacy ring cannot be aligned to {alignment}: a power of two from 4 up can be")
+        raise RingAreaError(
+            f"a legacy ring cannot be aligned to {alignment}: a power of two from 4 up can be"
+        )
     descriptors, avail, used = 16 * size, 6 + 2 * size, 6 + 8 * size
     used_offset = _align(descriptors + avail, alignment)
     return RingLayout(

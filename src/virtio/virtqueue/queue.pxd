@@ -7,6 +7,7 @@
 Everything here runs without the GIL. One thread at a time uses a queue; there are no locks.
 """
 
+cimport cython
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from posix.uio cimport iovec
 
@@ -120,9 +121,11 @@ cdef class DeviceQueue:
     cdef int stop(self, int fault, uint64_t detail) noexcept nogil
 
 
+@cython.final
 cdef class PoppedChain:
     """A chain as Python sees it, from pop to push."""
     cdef DeviceQueue queue
+    cdef GuestMemory memory     # the queue may have been given another since
     cdef Chain *chain           # NULL once pushed
 
     cdef Chain *_held(self) except NULL

@@ -104,7 +104,7 @@ class PoppedChain:
         for i in range(first, first + count):
             segment: iovec = self.chain.segments[i]
             host = cython.cast(cython.p_char, segment.iov_base)
-            views.append(self.queue.memory.window(host, segment.iov_len, writable))
+            views.append(self.memory.window(host, segment.iov_len, writable))
         return tuple(views)
 
 
@@ -150,6 +150,7 @@ class DeviceQueue:
             return None
         popped: PoppedChain = PoppedChain.__new__(PoppedChain)
         popped.queue = self
+        popped.memory = self.memory
         popped.chain = chain
         return popped
 
@@ -305,9 +306,7 @@ class DriverQueue:
         False if the ring is full. UsageError for a chain that is empty or longer than the queue.
         """
         buffers = [*readable, *writable]
-        array = cython.cast(
-            cython.pointer[Buffer], PyMem_Malloc((len(buffers) + 1) * cython.sizeof(Buffer))
-        )
+        array = cython.cast(cython.pointer[Buffer], PyMem_Malloc((len(buffers) + 1) * cython.sizeof(Buffer)))
         if array == cython.NULL:
             raise MemoryError
         try:
@@ -318,7 +317,9 @@ class DriverQueue:
         finally:
             PyMem_Free(array)
         if result == -EINVAL:
-            raise UsageError(f"a chain of {len(buffers)} buffers cannot be offered on a queue of {int(self.size)}")
+            raise UsageError(
+                f"a chain of {len(buffers)} buffers cannot be offered on a queue of {int(self.size)}"
+            )
         return result == 0
 
     def publish_added(self) -> bool:
@@ -326,7 +327,7 @@ class DriverQueue:
         return self.publish()
 
     def reap_completions(self, limit: int = 256) -> list:
-        """Collect finished chains as (token, bytes written). Raises the DeviceError that stopped the queue."""
+        """Collect finished chains as (token, bytes written). Raises what stopped the queue, if so."""
         completion: Completion
         reaped: list = []
         while len(reaped) < limit:

@@ -50,7 +50,11 @@ cdef inline uint64_t order64(uint64_t value, bint swapped) noexcept nogil:
 cdef inline Descriptor read_descriptor(const char *place, bint swapped) noexcept nogil:
     """Copy a descriptor out, once: what is checked is what is used, whatever the driver does meanwhile."""
     cdef Descriptor found
-    memcpy(&found, place, DESC_BYTES)
+    # Field by field, each becomes one load of its size; an indirect table need not be aligned.
+    memcpy(&found.address, place, 8)
+    memcpy(&found.length, place + 8, 4)
+    memcpy(&found.flags, place + 12, 2)
+    memcpy(&found.next, place + 14, 2)
     compiler_fence(SEQ_CST)
     found.address = order64(found.address, swapped)
     found.length = order32(found.length, swapped)

@@ -142,7 +142,7 @@ class SplitDeviceQueue(DeviceQueue):
         self.missing = False
         ready: cython.int = self.refresh(limit)
         if ready <= 0:
-            return ready
+            return self.stop(RING_MEMORY_GONE, 0) if memory_gone(self.table) else ready
         ring: cython.pointer[uint16_t] = self.avail + RING_ENTRIES
         head: uint16_t = order16(load_u16(ring + (self.next_avail & self.mask), RELAXED), self.swapped)
         while count < ready:
@@ -204,7 +204,9 @@ class SplitDeviceQueue(DeviceQueue):
             if count == self.size:
                 return self.stop(RING_LOOP, head)
             count += 1
-            found = read_descriptor(self.descriptors + cython.cast(cython.size_t, index) * DESC_BYTES, swapped)
+            found = read_descriptor(
+                self.descriptors + cython.cast(cython.size_t, index) * DESC_BYTES, swapped
+            )
             if found.flags & DESC_INDIRECT:
                 if not self.indirect:
                     return self.stop(RING_INDIRECT_NOT_NEGOTIATED, index)
@@ -251,7 +253,9 @@ class SplitDeviceQueue(DeviceQueue):
             if run == length:
                 found = read_descriptor(place + cython.cast(cython.size_t, index) * DESC_BYTES, swapped)
             else:
-                fault = self._gather(address + cython.cast(uint64_t, index) * DESC_BYTES, cython.address(copy))
+                fault = self._gather(
+                    address + cython.cast(uint64_t, index) * DESC_BYTES, cython.address(copy)
+                )
                 if fault != RING_OK:
                     return fault
                 found = read_descriptor(cython.cast(cython.p_char, cython.address(copy)), swapped)
@@ -280,7 +284,9 @@ class SplitDeviceQueue(DeviceQueue):
 
     def put_used(self, chain: cython.pointer[Chain]) -> cython.void:
         """Write a used element behind those already there; the driver does not see it yet."""
-        place: cython.size_t = RING_ENTRIES + cython.cast(cython.size_t, self.next_used & self.mask) * USED_WORDS
+        place: cython.size_t = (
+            RING_ENTRIES + cython.cast(cython.size_t, self.next_used & self.mask) * USED_WORDS
+        )
         element = cython.cast(cython.pointer[uint32_t], self.used + place)
         store_u32(element, order32(chain.id, self.swapped), RELAXED)
         store_u32(element + 1, order32(chain.written, self.swapped), RELAXED)

@@ -1,0 +1,7 @@
+"""``python -m virtio.cli`` is ``virtio``."""
+
+from __future__ import annotations
+
+from virtio.cli import main
+
+main()

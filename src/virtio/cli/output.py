@@ -1,0 +1,39 @@
+"""Data goes to standard output, talk to standard error; tables are aligned, colour only on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import click
+
+__all__ = ["emit", "say", "table"]
+
+T = TypeVar("T")
+
+
+def say(text: str) -> None:
+    """Say something to the person at the terminal, on standard error."""
+    click.echo(text, err=True)
+
+
+def emit(data: T, as_json: bool, words: Callable[[T], str]) -> None:
+    """Print data on standard output: as JSON, or in words as ``words`` puts it."""
+    if as_json:
+        import json
+
+        click.echo(json.dumps(data, indent=2))
+    else:
+        click.echo(words(data))
+
+
+def table(rows: Iterable[Sequence[object]], headers: Sequence[str] = (), indent: int = 0) -> str:
+    """Rows as aligned columns, two spaces apart; the last column is as long as it likes."""
+    lines = [[str(cell) for cell in row] for row in rows]
+    heads = [[head.upper() for head in headers]] if headers else []
+    widths = [max(len(cell) for cell in column) for column in zip(*heads, *lines, strict=True)]
+    margin = " " * indent
+    return "\n".join(
+        (margin + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))).rstrip()
+        for line in heads + lines
+    )

@@ -1,0 +1,190 @@
+"""A path, or ``file:PATH?direct=on&read-only=on&lock=off``: an image file or a block device."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import mmap
+import os
+import stat
+from functools import cached_property
+from pathlib import Path
+
+from virtio.errors import (
+    StorageDirectError,
+    StorageError,
+    StorageKindError,
+    StorageLockedError,
+    StorageMissingError,
+    StoragePermissionError,
+    StorageSizeError,
+)
+from virtio.storage import blockdev
+from virtio.storage.base import SECTOR, checked_size
+from virtio.storage.file_backend import DirectBackend, FileBackend
+from virtio.storage.lock import lock as lock_file
+from virtio.storage.native import NativeStorage
+
+__all__ = ["FileStorage"]
+
+logger = logging.getLogger("virtio.storage")
+
+
+class FileStorage(NativeStorage):
+    """An image file or a block device.
+
+    ``direct`` opens it past the page cache (O_DIRECT). ``lock`` keeps others from writing it meanwhile, or
+    from using it at all when it is writable. A size that is no multiple of the block is rounded down, with a
+    warning: the last bytes are not reachable. Raises a subclass of StorageError.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        direct: bool = False,
+        lock: bool = True,
+    ) -> None:
+        self.path = Path(path)
+        self.direct = direct
+        self._fd = _open(self.path, read_only=read_only, direct=direct, lock=lock)
+        try:
+            self._adopt(read_only=read_only, lock=lock)
+        except BaseException:
+            self.close()
+            raise
+
+    def _adopt(self, *, read_only: bool, lock: bool) -> None:
+        name = str(self.path)
+        self.is_block_device = stat.S_ISBLK(os.fstat(self._fd).st_mode)
+        if lock:
+            lock_file(self._fd, name, exclusive=not read_only)
+        if self.is_block_device:
+            limits = blockdev.limits(self._fd)
+            self.logical_block_size = limits.logical_block_size
+            self.physical_block_size = limits.physical_block_size
+            self.discard_granularity = limits.discard_granularity or SECTOR
+        else:
+            self.physical_block_size = max(SECTOR, min(os.fstat(self._fd).st_blksize, 4096))
+            self.discard_granularity = self.physical_block_size
+        if self.direct:
+            self.alignment = self.logical_block_size = _direct_alignment(self._fd)
+        size = os.lseek(self._fd, 0, os.SEEK_END)
+        super().__init__(size, read_only=read_only, name=name)
+        self.size = self._whole(size)
+        self._discards = not read_only and self._probe_discard(size)
+
+    def _whole(self, size: int) -> int:
+        if rest := size % self.alignment:
+            logger.warning(
+                "%s: its last %d bytes are no whole block of %d and are not served",
+                self.path, rest, self.alignment,
+            )  # fmt: skip
+        if size < self.alignment:
+            raise StorageSizeError(f"{self.path} has {size} bytes, less than a block of {self.alignment}")
+        return size - rest
+
+    def _probe_discard(self, size: int) -> bool:
+        """Punch a hole behind the end of the file, where there is nothing to lose."""
+        if self.is_block_device:
+            return blockdev.limits(self._fd).discard_max > 0
+        try:
+            self.backend.discard_range(-(-size // 4096) * 4096, 4096)
+        except OSError:
+            return False
+        return True
+
+    @property
+    def fd(self) -> int:
+        """The open file."""
+        return self._fd
+
+    @property
+    def can_discard(self) -> bool:
+        """Whether the file system or device gives space back."""
+        return self._discards
+
+    @property
+    def can_write_zeroes(self) -> bool:
+        """Where discards work, so do zeroes without data."""
+        return self._discards
+
+    @cached_property
+    def backend(self) -> FileBackend:
+        """The compiled side."""
+        if self.direct:
+            return DirectBackend(self._fd, self.is_block_device, self.alignment)
+        return FileBackend(self._fd, self.is_block_device)
+
+    def refresh(self) -> int:
+        """Take over the size the file or device has now. The size in bytes."""
+        size = os.lseek(self._fd, 0, os.SEEK_END)
+        self.set_size(self._whole(size))
+        return self.size
+
+    def resize(self, size: int) -> None:
+        """Make the file ``size`` bytes. A block device is resized by its own tools, then `refresh` helps."""
+        if self.read_only or self.is_block_device:
+            kind = "a block device" if self.is_block_device else "read-only"
+            raise StorageSizeError(f"{self.path} cannot be resized: it is {kind}")
+        if checked_size(size, self.name) % self.alignment:
+            raise StorageSizeError(f"{self.path}: {size} is not a multiple of its block of {self.alignment}")
+        shrinks = size < self.size
+        if shrinks:
+            self.set_size(size)
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError as error:
+            self.refresh()
+            raise StorageSizeError(f"{self.path} cannot have {size} bytes: {error.strerror}") from error
+        self.set_size(size)
+
+    def close(self) -> None:
+        """Close the file and release its lock."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _open(path: Path, *, read_only: bool, direct: bool, lock: bool) -> int:
+    flags = (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK
+    if direct:
+        flags |= os.O_DIRECT
+    try:
+        kind = os.stat(path).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
+            raise StorageKindError(f"{path} is {_kind(kind)}, not a disk image or a block device")
+        if stat.S_ISBLK(kind) and lock and not read_only:
+            flags |= os.O_EXCL  # the kernel's own lock: refuses what is mounted
+        return os.open(path, flags)
+    except OSError as error:
+        raise _refusal(path, error, read_only=read_only, direct=direct) from error
+
+
+def _refusal(path: Path, error: OSError, *, read_only: bool, direct: bool) -> StorageError:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENXIO):
+        return StorageMissingError(f"{path} does not exist")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ETXTBSY):
+        access = "read" if read_only else "written"
+        return StoragePermissionError(f"{path} cannot be {access}: {error.strerror}")
+    if error.errno == errno.EBUSY:
+        return StorageLockedError(f"{path} is in use by the host, perhaps mounted")
+    if error.errno == errno.EINVAL and direct:
+        return StorageDirectError(f"the file system of {path} does not do direct I/O")
+    return StorageError(f"{path} cannot be opened: {error.strerror}")
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFCHR: "a character device", stat.S_IFIFO: "a pipe"}
+    return kinds.get(stat.S_IFMT(mode), "a socket")
+
+
+def _direct_alignment(fd: int) -> int:
+    """512 if the medium takes offsets, lengths and memory in multiples of that, else 4096."""
+    with mmap.mmap(-1, 8192) as memory, memoryview(memory) as view, view[512:1024] as part:
+        try:
+            os.preadv(fd, [part], 512)
+        except OSError:
+            return 4096
+    return SECTOR

@@ -1,0 +1,137 @@
+"""Packed virtqueues (virtio 1.4, 2.8): their layout, and the device's end of them."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+
+from virtio.memory.table cimport GuestMemory
+from virtio.virtqueue.queue cimport Chain, DeviceQueue
+
+
+cdef struct Descriptor:
+    # struct pvirtq_desc, little-endian
+    uint64_t address
+    uint32_t length     # bytes; in a used descriptor: bytes written
+    uint16_t id
+    uint16_t flags
+
+
+cdef enum:
+    DESC_NEXT = 1
+    DESC_WRITE = 2
+    DESC_INDIRECT = 4
+    DESC_AVAIL = 0x80
+    DESC_USED = 0x8000
+    DESC_MARKS = 0x8080
+    DESC_BYTES = 16
+
+    EVENTS_ENABLE = 0
+    EVENTS_DISABLE = 1
+    EVENTS_DESC = 2
+
+
+cdef struct Position:
+    uint32_t index      # of a descriptor
+    uint32_t wrap       # the wrap counter: 0 or 1
+
+
+cdef inline void advance(Position *position, uint32_t steps, uint32_t size) noexcept nogil:
+    """Go on by `steps` (at most `size`) descriptors."""
+    position.index += steps
+    if position.index >= size:
+        position.index -= size
+        position.wrap ^= 1
+
+
+cdef inline void retreat(Position *position, uint32_t steps, uint32_t size) noexcept nogil:
+    """Undo `advance`."""
+    if position.index < steps:
+        position.index += size
+        position.wrap ^= 1
+    position.index -= steps
+
+
+cdef inline uint16_t avail_marks(Position position) noexcept nogil:
+    """How a descriptor made available here is marked (2.8.1)."""
+    return DESC_AVAIL if position.wrap else DESC_USED
+
+
+cdef inline uint16_t used_marks(Position position) noexcept nogil:
+    """How a descriptor used here is marked (2.8.1)."""
+    return DESC_MARKS if position.wrap else 0
+
+
+cdef inline uint32_t event_word(Position position, bint event_idx) noexcept nogil:
+    """An event suppression structure that asks for events from `position` on (2.8.14)."""
+    return position.index | position.wrap << 15 | <uint32_t>(EVENTS_DESC if event_idx else EVENTS_ENABLE) << 16
+
+
+cdef inline bint events_disabled(uint32_t events) noexcept nogil:
+    """Does an event suppression structure ask for none at all?"""
+    return (events >> 16 & 3) == EVENTS_DISABLE
+
+
+cdef inline bint event_due(
+    uint32_t events, bint event_idx, Position start, uint32_t steps, uint32_t size
+) noexcept nogil:
+    """Does an event suppression structure ask to hear of `steps` descriptors from `start` on (2.8.10)?
+
+    What it cannot mean (the reserved value, DESC without EVENT_IDX, an offset beyond the ring) asks for all.
+    """
+    cdef uint32_t offset = events & 0x7FFF
+    cdef int64_t ahead
+    if events_disabled(events):
+        return False
+    if (events >> 16 & 3) != EVENTS_DESC or not event_idx or offset >= size:
+        return True
+    # Two laps, one for each value of the wrap counter, make a circle without ambiguity.
+    ahead = <int64_t>offset - <int64_t>start.index
+    if (events >> 15 & 1) != start.wrap:
+        ahead += size
+    if ahead < 0:
+        ahead += 2 * <int64_t>size
+    return ahead < steps
+
+
+# Raises UsageError for a place beyond the ring.
+cdef Position position_of(uint32_t index, bint wrap, uint32_t size) except *
+
+
+cdef class PackedDeviceQueue(DeviceQueue):
+    cdef Descriptor *ring
+    cdef const uint32_t *driver_events  # what the driver wants to be notified of
+    cdef uint32_t *device_events        # what we want
+    cdef Position avail         # the next descriptor to take
+    cdef Position used          # the next to write back
+    cdef uint32_t held          # descriptors of chains taken and not yet written back
+    # What was given since the last publish.
+    cdef Position first         # where its first used descriptor is,
+    cdef uint16_t first_flags   # whose flags are written after all the others
+    cdef uint32_t steps         # descriptors it covers; 0: nothing was given
+    cdef bint signalled_known   # false after a restore: then notify
+
+    cdef int attach(self, GuestMemory memory) except -1
+    cdef bint available(self) noexcept nogil
+    cdef int take(self, Chain **chains, int limit) noexcept nogil
+    cdef void give(self, Chain *chain, uint32_t written) noexcept nogil
+    cdef bint publish(self) noexcept nogil
+    cdef bint enable_notifications(self) noexcept nogil
+    cdef void disable_notifications(self) noexcept nogil
+
+    @cython.final
+    cdef void admit(self, Chain *chain) noexcept nogil
+    @cython.final
+    cdef int take_back(self, Chain **chains, int count) noexcept nogil
+    @cython.final
+    cdef int walk(self, Chain *chain, uint16_t flags) noexcept nogil
+    @cython.final
+    cdef int walk_indirect(self, Chain *chain, uint64_t address, uint32_t length) noexcept nogil
+    @cython.final
+    cdef void put_used(self, Chain *chain) noexcept nogil
+    @cython.final
+    cdef void _store_events(self, uint32_t events) noexcept nogil
+    @cython.final
+    cdef void _log_used(self, Descriptor *descriptor) noexcept nogil
+    @cython.final
+    cdef int _gather(self, uint64_t address, Descriptor *entry) noexcept nogil
+    @cython.final
+    cdef void _forget_newest(self, int count) noexcept nogil

@@ -1,0 +1,339 @@
+"""The device's end of a packed virtqueue (virtio 1.4, 2.8). Twin of `split`.
+
+Both sides write one ring of descriptors. Everything the driver wrote is read once, into a local, and what
+was checked is what is used.
+"""
+
+import cython
+from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.string import memcpy
+from cython.cimports.virtio.memory.atomic import (
+    ACQUIRE,
+    RELAXED,
+    RELEASE,
+    SEQ_CST,
+    compiler_fence,
+    fence,
+    load_u16,
+    load_u32,
+    load_u64,
+    store_u16,
+    store_u32,
+)
+from cython.cimports.virtio.memory.table import GuestMemory, Region, locate, log_write, memory_gone
+from cython.cimports.virtio.virtqueue.queue import (
+    RING_ADDRESS,
+    RING_ADDRESS_WRAPS,
+    RING_INDIRECT_NOT_NEGOTIATED,
+    RING_INDIRECT_SIZE,
+    RING_INDIRECT_WITH_NEXT,
+    RING_IOTLB_MISS,
+    RING_LOOP,
+    RING_MEMORY_GONE,
+    RING_NO_MEMORY,
+    RING_OK,
+    RING_PACKED_TRUNCATED,
+    RING_TOO_MANY_OUTSTANDING,
+    Chain,
+    DeviceQueue,
+    chain_append,
+    chain_log,
+    chain_new,
+    chain_recycle,
+    ring_area,
+)
+
+from virtio.errors import UsageError
+from virtio.virtqueue.layout import packed_layout
+from virtio.virtqueue.state import QueueState
+
+__all__ = ["PackedDeviceQueue"]
+
+
+class PackedDeviceQueue(DeviceQueue):
+    """The device's end of a packed virtqueue.
+
+    ``descriptors``, ``driver_area`` and ``device_area`` are guest addresses, ``features`` the negotiated set.
+    With ``state`` the queue goes on where another one stopped. Raises RingAreaError when the ring cannot be
+    there or cannot have this size, UsageError for a state beyond the ring.
+    """
+
+    def __init__(
+        self,
+        memory: GuestMemory,
+        size: int,
+        descriptors: int,
+        driver_area: int,
+        device_area: int,
+        *,
+        features: int = 0,
+        state: QueueState | None = None,
+    ) -> None:
+        packed_layout(size)
+        DeviceQueue.__init__(self, memory, size, (descriptors, driver_area, device_area), features)
+        self._go_to(state or QueueState())
+        self.signalled_known = state is None
+
+    def _go_to(self, state: QueueState) -> None:
+        self.avail = position_of(state.avail_index, state.avail_wrap, self.size)
+        self.used = position_of(state.used_index, state.used_wrap, self.size)
+
+    def state(self) -> QueueState:
+        """Where the queue stands. Chains taken and not given back would be lost."""
+        return QueueState(self.avail.index, self.used.index, bool(self.avail.wrap), bool(self.used.wrap))
+
+    def reset(self) -> None:
+        """Back to the state of a new queue (virtio 1.4, 2.6.1). UsageError while chains are outstanding."""
+        if self.outstanding:
+            raise UsageError(f"a queue with {self.outstanding} chains outstanding cannot be reset")
+        self._go_to(QueueState())
+        self.signalled_known = True
+        self.held = self.steps = 0
+        self.taken = 0
+        self.fault = RING_OK
+        self.missing = False
+
+    def attach(self, memory: GuestMemory) -> cython.int:
+        """Find the three areas; nothing changes if one of them cannot be used."""
+        descriptors, driver_area, device_area = self.areas
+        sizes = packed_layout(self.size)
+        ring = ring_area(memory, descriptors, sizes.descriptors, 16, True, "descriptor ring")
+        driver_events = ring_area(memory, driver_area, sizes.driver_area, 4, False, "driver event area")
+        device_events = ring_area(memory, device_area, sizes.device_area, 4, True, "device event area")
+        self.ring = cython.cast(cython.pointer[Descriptor], ring)
+        self.driver_events = cython.cast(cython.pointer[uint32_t], driver_events)
+        self.device_events = cython.cast(cython.pointer[uint32_t], device_events)
+        return 0
+
+    # -- taking
+
+    def available(self) -> cython.bint:
+        if self.fault != RING_OK:
+            return False
+        flags: uint16_t = load_u16(cython.address(self.ring[self.avail.index].flags), ACQUIRE)
+        return (flags & DESC_MARKS) == avail_marks(self.avail)
+
+    def take(self, chains: cython.pointer[cython.pointer[Chain]], limit: cython.int) -> cython.int:
+        fault: cython.int = RING_OK
+        count: cython.int = 0
+        if self.fault != RING_OK:
+            return self.fault
+        self.missing = False
+        while count < limit:
+            # The flags first: the rest of the descriptor was written before them.
+            flags: uint16_t = load_u16(cython.address(self.ring[self.avail.index].flags), ACQUIRE)
+            if (flags & DESC_MARKS) != avail_marks(self.avail):
+                break
+            chain: cython.pointer[Chain] = chain_new(self)
+            if chain == cython.NULL:
+                fault = self.stop(RING_NO_MEMORY, 0)
+                break
+            fault = self.walk(chain, flags)
+            if fault != RING_OK:
+                chain_recycle(self, chain)
+                break
+            self.admit(chain)
+            chains[count] = chain
+            count += 1
+        if memory_gone(self.table):
+            return self.take_back(chains, count)
+        return count if count != 0 else fault
+
+    def admit(self, chain: cython.pointer[Chain]) -> cython.void:
+        """Count a well-formed chain as taken."""
+        chain.sequence = self.taken
+        self.taken += 1
+        advance(cython.address(self.avail), chain.slots, self.size)
+        self.held += chain.slots
+        self.outstanding += 1
+        if self.in_order:
+            if self.oldest == cython.NULL:
+                self.oldest = chain
+            else:
+                self.newest.next = chain
+            self.newest = chain
+
+    def take_back(self, chains: cython.pointer[cython.pointer[Chain]], count: cython.int) -> cython.int:
+        """The ring's memory vanished while it was read: nothing of this batch can be believed."""
+        i: cython.int
+        for i in range(count):
+            self.held -= chains[i].slots
+            retreat(cython.address(self.avail), chains[i].slots, self.size)
+            chain_recycle(self, chains[i])
+        self.outstanding -= count
+        if self.in_order:
+            self._forget_newest(count)
+        return self.stop(RING_MEMORY_GONE, 0)
+
+    def walk(self, chain: cython.pointer[Chain], flags: uint16_t) -> cython.int:
+        """Collect the list of descriptors that begins here (2.8.6). 0 or what `stop` made of it."""
+        place: Position = self.avail
+        slots: uint32_t = 1
+        while True:
+            descriptor: cython.pointer[Descriptor] = cython.address(self.ring[place.index])
+            address: uint64_t = load_u64(cython.address(descriptor.address), RELAXED)
+            length: uint32_t = load_u32(cython.address(descriptor.length), RELAXED)
+            fault: cython.int
+            if flags & DESC_INDIRECT:
+                if not self.indirect:
+                    return self.stop(RING_INDIRECT_NOT_NEGOTIATED, place.index)
+                if flags & DESC_NEXT or slots > 1:
+                    # A list is either all direct or one indirect descriptor (2.8.5, 2.8.19).
+                    return self.stop(RING_INDIRECT_WITH_NEXT, place.index)
+                fault = self.walk_indirect(chain, address, length)
+            else:
+                fault = chain_append(self, chain, address, length, (flags & DESC_WRITE) != 0)
+            if fault != RING_OK:
+                return fault
+            if not flags & DESC_NEXT:
+                break
+            if slots == self.size:
+                return self.stop(RING_LOOP, self.avail.index)
+            slots += 1
+            advance(cython.address(place), 1, self.size)
+            flags = load_u16(cython.address(self.ring[place.index].flags), ACQUIRE)
+            if (flags & DESC_MARKS) != avail_marks(place):
+                # All of a list is made available before its first descriptor (2.8.17).
+                return self.stop(RING_PACKED_TRUNCATED, self.avail.index)
+        chain.id = load_u16(cython.address(descriptor.id), RELAXED)
+        chain.slots = slots
+        if self.held + slots > self.size:
+            return self.stop(RING_TOO_MANY_OUTSTANDING, chain.id)
+        return RING_OK
+
+    def walk_indirect(self, chain: cython.pointer[Chain], address: uint64_t, length: uint32_t) -> cython.int:
+        """Collect an indirect table: every entry, of whose flags only WRITE counts (2.8.7)."""
+        entry: Descriptor
+        if length == 0 or length % DESC_BYTES != 0:
+            return self.stop(RING_INDIRECT_SIZE, length)
+        if length // DESC_BYTES > self.size:
+            return self.stop(RING_LOOP, self.avail.index)
+        if address + (length - 1) < address:
+            return self.stop(RING_ADDRESS_WRAPS, address)
+        end: uint64_t = address + length
+        while address != end:
+            fault: cython.int = self._gather(address, cython.address(entry))
+            if fault == RING_OK:
+                writable: cython.bint = (entry.flags & DESC_WRITE) != 0
+                fault = chain_append(self, chain, entry.address, entry.length, writable)
+            if fault != RING_OK:
+                return fault
+            address += DESC_BYTES
+        return RING_OK
+
+    # -- giving back
+
+    def give(self, chain: cython.pointer[Chain], written: uint32_t) -> cython.void:
+        chain.written = written
+        chain_log(self, chain)
+        if not self.in_order:
+            self.put_used(chain)
+            return
+        chain.given = 1
+        while self.oldest != cython.NULL and self.oldest.given:
+            chain = self.oldest
+            self.oldest = chain.next
+            self.put_used(chain)
+
+    def put_used(self, chain: cython.pointer[Chain]) -> cython.void:
+        """Write a used descriptor, but keep back the flags of the first one since the last publish.
+
+        The driver looks at one descriptor only, the next to be used (2.8.2), so it sees nothing of a batch
+        before that one's flags, and then all of it.
+        """
+        descriptor: cython.pointer[Descriptor] = cython.address(self.ring[self.used.index])
+        flags: uint16_t = used_marks(self.used)
+        if chain.written:
+            flags |= DESC_WRITE
+        store_u32(cython.address(descriptor.length), chain.written, RELAXED)
+        store_u16(cython.address(descriptor.id), chain.id, RELAXED)
+        if self.steps == 0:
+            self.first = self.used
+            self.first_flags = flags
+        else:
+            store_u16(cython.address(descriptor.flags), flags, RELAXED)
+            self._log_used(descriptor)
+        self.steps += chain.slots
+        self.held -= chain.slots
+        self.outstanding -= 1
+        advance(cython.address(self.used), chain.slots, self.size)
+        chain_recycle(self, chain)
+
+    def publish(self) -> cython.bint:
+        steps: uint32_t = self.steps
+        if steps == 0:
+            return False
+        self.steps = 0
+        descriptor: cython.pointer[Descriptor] = cython.address(self.ring[self.first.index])
+        store_u16(cython.address(descriptor.flags), self.first_flags, RELEASE)
+        self._log_used(descriptor)
+        # The descriptors must be seen before it is asked whether to notify (2.8.10).
+        fence(SEQ_CST)
+        events: uint32_t = load_u32(self.driver_events, RELAXED)
+        if not self.signalled_known:
+            self.signalled_known = True
+            return not events_disabled(events)
+        return event_due(events, self.event_idx, self.first, steps, self.size)
+
+    def enable_notifications(self) -> cython.bint:
+        self._store_events(event_word(self.avail, self.event_idx))
+        # Ask first, then look once more: what comes after this look is notified.
+        fence(SEQ_CST)
+        return self.available()
+
+    def disable_notifications(self) -> cython.void:
+        self._store_events(EVENTS_DISABLE << 16)
+
+    # -- memory
+
+    def _store_events(self, events: uint32_t) -> cython.void:
+        """Tell the driver which notifications we want; the line is not touched if it says so already."""
+        if load_u32(self.device_events, RELAXED) == events:
+            return
+        store_u32(self.device_events, events, RELEASE)
+        if self.table.log != cython.NULL:
+            log_write(self.table, cython.cast(cython.p_char, self.device_events), 4)
+
+    def _log_used(self, descriptor: cython.pointer[Descriptor]) -> cython.void:
+        """Record in the dirty log that a descriptor was written."""
+        if self.table.log != cython.NULL:
+            log_write(self.table, cython.cast(cython.p_char, descriptor), DESC_BYTES)
+
+    def _gather(self, address: uint64_t, entry: cython.pointer[Descriptor]) -> cython.int:
+        """Copy a table's descriptor, which may lie in two regions. 0 or what `stop` made of it."""
+        done: uint64_t = 0
+        while done < DESC_BYTES:
+            region: cython.pointer[Region] = locate(self.table, address + done)
+            if region == cython.NULL or not region.readable:
+                self.missing_write = False
+                fault: cython.int = RING_IOTLB_MISS if self.table.iotlb else RING_ADDRESS
+                return self.stop(fault, address + done)
+            offset: uint64_t = address + done - region.guest
+            run: uint64_t = min(region.size - offset, DESC_BYTES - done)
+            memcpy(cython.cast(cython.p_char, entry) + done, region.host + offset, run)
+            done += run
+        # What is judged from here on is the copy: the driver may go on writing to the table.
+        compiler_fence(SEQ_CST)
+        return RING_OK
+
+    def _forget_newest(self, count: cython.int) -> cython.void:
+        """Cut the last `count` chains off the list of outstanding ones."""
+        kept: uint32_t = self.outstanding
+        if kept == 0:
+            self.oldest = self.newest = cython.NULL
+            return
+        self.newest = self.oldest
+        while kept > 1:
+            self.newest = self.newest.next
+            kept -= 1
+        self.newest.next = cython.NULL
+
+
+def position_of(index: uint32_t, wrap: cython.bint, size: uint32_t) -> Position:
+    """A place in a ring of ``size`` descriptors; UsageError for one beyond it."""
+    position: Position
+    if index >= size:
+        raise UsageError(f"a packed ring of {size} descriptors has no position {index}")
+    position.index = index
+    position.wrap = wrap
+    return position

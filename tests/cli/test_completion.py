@@ -1,0 +1,38 @@
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from virtio.cli.app import root
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_for_every_shell(shell):
+    result = CliRunner().invoke(root, ["completion", shell])
+    assert result.exit_code == 0
+    assert f"_VIRTIO_COMPLETE={shell}_complete" in result.stdout
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=result.stdout, text=True, check=True)
+
+
+def complete(line: str) -> list[str]:
+    words = line.split(" ")
+    environment = {"_VIRTIO_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-c", "from virtio.cli import main; main()"],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+    return [entry.partition(",")[2] for entry in done.stdout.split()]
+
+
+def test_commands_devices_and_codes_are_completed():
+    assert complete("virtio s") == ["spec"]
+    assert complete("virtio spec de") == ["decode", "device", "devices"]
+    assert complete("virtio spec device b") == ["blk", "balloon", "bluetooth"]
+    assert complete("virtio explain E-PRO") == ["E-PROTOCOL"]
+    assert complete("virtio spec --j") == ["--json"]
