@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import sys
 
-TYPE_CHECKING = False       # type checkers know the name; importing typing would cost more than all the rest
+TYPE_CHECKING = False  # type checkers know the name; importing typing would cost more than all the rest
 if TYPE_CHECKING:
     from typing import Any
 

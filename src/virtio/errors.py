@@ -20,7 +20,6 @@
      |    +-- DeviceGoneError   the device we drove went away
      |    +-- DeviceTimeoutError  the device we drive does not answer
      |    +-- RefusedError      the other side answered a request with a failure
-     +-- DrainError             a queue stopped with requests still in flight
      +-- RequestFailedError     the device answered: no
      |    +-- DeviceIOError     it tried and failed
      |    +-- UnsupportedRequestError  it does not do that
@@ -80,9 +79,8 @@ __all__ = [
     "ProtocolError",
     "RefusedError",
     "RegionError",
-    "RequestError",
-    "RequestUseError",
     "RequestFailedError",
+    "RequestUseError",
     "RingAreaError",
     "RingError",
     "StorageDirectError",
@@ -461,6 +459,8 @@ class RefusedError(PeerError):
 
     code = "E-REFUSED"
     fix = "see the messages of the program at the other end: it knows the reason"
+
+
 class GuestError(VirtioError):
     """A guest did not boot, or ended before it was told to; the end of its console says more.
 

@@ -361,7 +361,7 @@ def test_call_and_kick_change_under_way(guest, device):
         ring.vring.set_call(os.dup(fresh))
         os.close(ring.call_fd)
         ring.call_fd = fresh
-        assert readable(fresh)      # one may have been missed
+        assert readable(fresh)  # one may have been missed
         assert ring.ask(b"call", 8) == b"CALL"
         fresh = os.eventfd(0, os.EFD_NONBLOCK)
         ring.vring.set_kick(os.dup(fresh))
@@ -473,7 +473,7 @@ def test_memory_that_no_longer_covers_the_ring_breaks_the_queue(guest, device):
     assert readable(ring.err_fd)
     assert machine.attachment.status & DEVICE_NEEDS_RESET
     machine.attachment.set_memory(machine.memory)
-    assert not ring.vring.running       # only a stop or a reset mends it
+    assert not ring.vring.running  # only a stop or a reset mends it
     state = ring.vring.stop()
     assert state == QueueState(1, 1)
     ring.vring.start()

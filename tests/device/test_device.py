@@ -101,26 +101,30 @@ def test_a_coroutine_device_frees_its_loop_when_it_is_forgotten():
 
 
 def test_public_names_are_the_intended_ones():
-    assert set(virtio.__all__) == set(dir(virtio)) == {
-        "ConfigSpace",
-        "Device",
-        "Queue",
-        "Request",
-        "VirtioError",
-        "__version__",
-        "device",
-        "devices",
-        "drivers",
-        "errors",
-        "memory",
-        "serve",
-        "spec",
-        "storage",
-        "testing",
-        "vhost_user",
-        "virtqueue",
-        "vm",
-    }
+    assert (
+        set(virtio.__all__)
+        == set(dir(virtio))
+        == {
+            "ConfigSpace",
+            "Device",
+            "Queue",
+            "Request",
+            "VirtioError",
+            "__version__",
+            "device",
+            "devices",
+            "drivers",
+            "errors",
+            "memory",
+            "serve",
+            "spec",
+            "storage",
+            "testing",
+            "vhost_user",
+            "virtqueue",
+            "vm",
+        }
+    )
     assert set(package.__all__) == {
         "RING_FEATURES",
         "Attachment",

@@ -210,7 +210,7 @@ def new_request(worker: QueueWorker, chain: cython.pointer[Chain]) -> Request:
 @cython.cfunc
 def release(view):
     """Cut a view off from guest memory, unless someone still looks through it."""
-    with contextlib.suppress(BufferError):      # its holder keeps the memory mapped
+    with contextlib.suppress(BufferError):  # its holder keeps the memory mapped
         view.release()
 
 
@@ -256,6 +256,6 @@ def scatter(
     run: uint64_t = 0
     while size > 0:
         target = step(chain, cursor, size, cython.address(run))
-        memmove(target, data, run)      # the source may be a view of this very memory
+        memmove(target, data, run)  # the source may be a view of this very memory
         data += run
         size -= run

@@ -21,9 +21,8 @@ class StressReport:
     driver_sleeps: int
     device_sleeps: int
 
-def run(
-    rig: Rig, descriptors: int, *, flaw: str | None = None, watchdog: float = 20.0
-) -> StressReport: ...
+def run(rig: Rig, descriptors: int, *, flaw: str | None = None, watchdog: float = 20.0) -> StressReport: ...
+
 @disjoint_base
 class Stress:
     detail: int
