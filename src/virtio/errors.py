@@ -6,7 +6,7 @@
      +-- UsageError             yours: a wrong flag, a wrong call (2)
      |    +-- FeatureError      a feature set that cannot be
      |    +-- StorageUrlError   a storage URL that makes no sense
-     |    +-- RequestError      a request used after its completion, or overfilled
+     |    +-- RequestUseError   a request used after its completion, or overfilled
      +-- PeerError              the other program broke the protocol (3)
      |    +-- ProtocolError     a vhost-user message that is not one
      |    +-- NotSharedError    a front-end whose memory we cannot reach
@@ -20,10 +20,10 @@
      |    +-- DeviceGoneError   the device we drove went away
      |    +-- DeviceTimeoutError  the device we drive does not answer
      |    +-- RefusedError      the other side answered a request with a failure
-     +-- DrainError             a queue stopped with requests still in flight
      +-- RequestFailedError     the device answered: no
      |    +-- DeviceIOError     it tried and failed
      |    +-- UnsupportedRequestError  it does not do that
+     +-- DrainError             a queue stopped with requests still in flight
      +-- GuestError             a guest that was started did not boot, or died (1)
      |    +-- GuestTimeoutError a guest, or a command in it, took too long
      +-- HostError              the environment lacks something (4)
@@ -79,8 +79,8 @@ __all__ = [
     "ProtocolError",
     "RefusedError",
     "RegionError",
-    "RequestError",
     "RequestFailedError",
+    "RequestUseError",
     "RingAreaError",
     "RingError",
     "StorageDirectError",
@@ -147,14 +147,14 @@ class StorageUrlError(UsageError):
     fix = "write a path, file:PATH, mem:SIZE or null:SIZE (sizes such as 512M or 1G)"
 
 
-class RequestError(UsageError):
+class RequestUseError(UsageError):
     """A device used a request in a way that cannot be: after its completion, or past its end.
 
     A request is the device's from the moment it is handed over until it is completed; afterwards its
     buffers are the driver's again. What is written must fit the buffers that the driver provided.
     """
 
-    code = "E-REQUEST"
+    code = "E-REQUEST-USE"
 
 
 class DrainError(VirtioError):
@@ -459,6 +459,8 @@ class RefusedError(PeerError):
 
     code = "E-REFUSED"
     fix = "see the messages of the program at the other end: it knows the reason"
+
+
 class GuestError(VirtioError):
     """A guest did not boot, or ended before it was told to; the end of its console says more.
 
