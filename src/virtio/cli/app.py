@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "completion": "Print the completion script of a shell.",
     "doctor": "Say what this machine has and lacks for virtio.",
     "explain": "Explain an error code.",
+    "run": "Run a command in a throw-away Linux guest with disks of ours.",
     "spec": "Look things up in the specification.",
 }
 """Every command and what it does; command ``a-b`` is ``command`` in the module ``virtio.cli.a_b``."""
