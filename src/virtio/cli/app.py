@@ -18,6 +18,8 @@ COMMANDS: dict[str, str] = {
     "completion": "Print the completion script of a shell.",
     "doctor": "Say what this machine has and lacks for virtio.",
     "explain": "Explain an error code.",
+    "io": "Read, write and measure the disk behind a vhost-user socket.",
+    "probe": "Say what is behind a vhost-user socket.",
     "run": "Run a command in a throw-away Linux guest with disks of ours.",
     "spec": "Look things up in the specification.",
 }
