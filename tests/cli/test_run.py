@@ -45,6 +45,12 @@ def test_output_and_status_are_handed_through_and_the_disk_is_written(kind: str,
 
 
 @pytest.mark.guest
+def test_a_guest_with_two_processors_has_two_queues() -> None:
+    done = virtio("--qemu", "--cpus", "2", "--disk", "mem:1M", script="nproc; ls /sys/block/vda/mq\n")
+    assert (done.stdout.split(), done.returncode) == (["2", "0", "1"], 0)
+
+
+@pytest.mark.guest
 def test_a_script_on_standard_input_and_a_disk_to_read_only(kind: str) -> None:
     done = virtio(
         kind, "--disk", "mem:1M", "--read-only", script="cat /sys/block/vda/ro /sys/block/vda/size\n"

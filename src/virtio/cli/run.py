@@ -41,15 +41,17 @@ def _refuse_formats(disk: str) -> None:
             )
 
 
-def _add_disks(guest: Guest, server: Server, disks: tuple[str, ...], *, read_only: bool, boot: bool) -> None:
+def _add_disks(
+    guest: Guest, server: Server, disks: tuple[str, ...], *, queues: int, read_only: bool, boot: bool
+) -> None:
     from virtio.devices.blk import Blk
     from virtio.vm import Blk as Attached
 
     for number, disk in enumerate(disks):
         _refuse_formats(disk)
         path = str(guest.directory / f"disk{number}.sock")
-        server.add(Blk(disk, read_only=read_only), path)
-        guest.devices.append(Attached(path, boot=boot and number == 0))
+        server.add(Blk(disk, read_only=read_only, num_queues=queues), path)
+        guest.devices.append(Attached(path, num_queues=queues, boot=boot and number == 0))
 
 
 def _files(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -136,7 +138,7 @@ def command(
         terminal=(boot or kernel is not None) and terminal.is_interactive(),
     )
     with closing(guest), Server() as server:
-        _add_disks(guest, server, disks, read_only=read_only, boot=boot)
+        _add_disks(guest, server, disks, queues=cpus, read_only=read_only, boot=boot)
         server.start()
         say(f"virtio: {guest.reason}")
         with guest:
