@@ -51,7 +51,9 @@ def _add_disks(
         _refuse_formats(disk)
         path = str(guest.directory / f"disk{number}.sock")
         server.add(Blk(disk, read_only=read_only, num_queues=queues), path)
-        guest.devices.append(Attached(path, num_queues=queues, boot=boot and number == 0))
+        guest.devices.append(
+            Attached(path, num_queues=queues if queues > 1 else None, boot=boot and number == 0)
+        )
 
 
 def _files(pairs: tuple[str, ...]) -> dict[str, str]:
