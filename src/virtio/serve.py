@@ -17,7 +17,7 @@ from virtio.vhost_user.server import Server, Service
 if TYPE_CHECKING:
     from virtio.device import Device
 
-__all__ = ["run", "serve", "serving", "stopped_by_signals"]
+__all__ = ["run", "serve", "serving"]
 
 
 def serve(
@@ -41,7 +41,7 @@ def serve(
 
     Raises UsageError, AddressInUseError or HostError if the address cannot be served.
     """
-    with Server(on_report=on_report) as server, stopped_by_signals(server):
+    with Server(on_report=on_report) as server, _signals_stop(server):
         server.add(
             device, address, mode=mode, group=group, one_off=one_off, poll_us=poll_us, withhold=withhold
         )
@@ -82,7 +82,7 @@ def serving(
 
 
 @contextmanager
-def stopped_by_signals(server: Server) -> Iterator[None]:
+def _signals_stop(server: Server) -> Iterator[None]:
     """SIGTERM and SIGINT end the server; a second one ends the process. Only the main thread can say so."""
     if threading.current_thread() is not threading.main_thread():
         yield

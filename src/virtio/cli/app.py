@@ -20,6 +20,8 @@ COMMANDS: dict[str, str] = {
     "completion": "Print the completion script of a shell.",
     "doctor": "Say what this machine has and lacks for virtio.",
     "explain": "Explain an error code.",
+    "io": "Read, write and measure the disk behind a vhost-user socket.",
+    "probe": "Say what is behind a vhost-user socket.",
     "rng": "Serve random numbers.",
     "serve": "Serve a device written in Python.",
     "spec": "Look things up in the specification.",

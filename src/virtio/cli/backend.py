@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,10 +20,12 @@ import click
 from virtio.cli.command import Command
 from virtio.cli.frontends import FRONTENDS, Attachable, lines_for
 from virtio.cli.output import say
+from virtio.cli.signals import stopping
 from virtio.cli.sockets import default_path
 from virtio.cli.talk import Talk
-from virtio.errors import UsageError
-from virtio.serve import run, stopped_by_signals
+from virtio.errors import UsageError, VirtioError
+from virtio.serve import run
+from virtio.vhost_user.address import How
 from virtio.vhost_user.server import Server, Service
 from virtio.vhost_user.systemd import listen_fds
 
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
     from virtio.device import Device
 
 __all__ = ["BackendCommand", "Options", "backend_options", "print_lines", "run_backend"]
-
-GROUP = "group"
 
 
 class BackendCommand(Command):
@@ -158,29 +159,97 @@ def run_backend(
     *,
     title: str,
     on_hangup: Callable[[Device], None] | None = None,
+    on_listening: Callable[[Server, Service], None] | None = None,
     tracebacks: bool = False,
-    beside: Callable[[Server, Service], None] | None = None,
 ) -> int:
     """Serve what ``make_device`` makes at ``address`` until told to stop; the exit status.
 
-    ``title`` says what is served. ``on_hangup`` is called with the device on SIGHUP. ``beside`` runs in the
-    main thread while the server does its work, and returns when that has ended.
+    ``title`` says what is served. ``on_hangup`` is called with the device on SIGHUP, on the control thread,
+    ``on_listening`` once front-ends are served. ``tracebacks``: the device is the user's own code.
     """
     with (
         Talk(tracebacks=tracebacks) as talk,
         Server(on_report=talk.report) as server,
-        stopped_by_signals(server),
+        stopping(server.request_stop) as stop,
     ):
         service = server.add(
             None, address, mode=options.mode, group=options.group, one_off=options.one_off,
             poll_us=options.poll_us,
         )  # fmt: skip
         service.device = make_device()
+
+        def listening(server: Server) -> None:
+            _introduce(service, title)
+            if on_listening is not None:
+                on_listening(server, service)
+
         try:
             with _hangup(server, service, on_hangup, talk):
-                run(server, lambda _: _introduce(service, title), beside and (lambda _: beside(server, service)))
+                run(server, listening)
         finally:
             server.stop()
             service.device.close()
-    by_itself = all(service.finished and service.left for service in server.services)
-    return talk.peer_error.exit_status if by_itself and talk.peer_error is not None else 0
+    if service.serves_one and talk.peer_error is not None and not stop.asked:
+        return talk.peer_error.exit_status
+    return stop.status
+
+
+def _introduce(service: Service, title: str) -> None:
+    """Say where the device is, and how to attach it."""
+    if service.address.how is not How.LISTEN:
+        say(f"{title}, at {service.address}")
+        return
+    path = os.path.abspath(service.address.target)
+    device = _attachable(service.device, path)
+    qemu = " \\\n    ".join(lines_for("qemu", device).splitlines())
+    say(
+        f"{title}, at {path}\n"
+        f"  QEMU:\n    {qemu}\n"
+        f"  User-Mode Linux: {lines_for('uml', device)}\n"
+        f"  others: --for {', '.join(name for name in FRONTENDS if name not in ('qemu', 'uml'))}"
+    )
+
+
+def _attachable(device: Device | None, path: str) -> Attachable:
+    assert device is not None
+    queues = [queue for queue in device.queues for _ in range(queue.count)]
+    largest = max((queue.size for queue in queues), default=0)
+    return Attachable(device.device_id, path, len(queues), largest, device.config.size)
+
+
+@contextmanager
+def _hangup(
+    server: Server, service: Service, react: Callable[[Device], None] | None, talk: Talk
+) -> Iterator[None]:
+    """SIGHUP calls ``react`` with the device; from a terminal that closes, it ends the service."""
+    if react is None:
+        yield
+        return
+    had_terminal = _has_terminal()
+
+    def told() -> None:
+        try:
+            assert service.device is not None
+            react(service.device)
+        except (VirtioError, OSError) as error:
+            talk.say(error.report() if isinstance(error, VirtioError) else str(error))
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if had_terminal and not _has_terminal():
+            server.request_stop()
+        else:
+            server.call(told)
+
+    before = signal.signal(signal.SIGHUP, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -52,7 +52,8 @@ class Service:
         """How many front-ends have been served so far, the present one included."""
         self._loop = loop
         self._attach = attach
-        self._one_off = one_off
+        self.serves_one = one_off
+        """Whether it ends when its first front-end leaves."""
         self._withhold = withhold
         self._on_report = on_report
         self._on_done = on_done
@@ -76,7 +77,7 @@ class Service:
     ) -> None:
         """Take the socket. HostError or UsageError at once if that cannot be: a service fails early."""
         if connected is not None:
-            self._connected = connected
+            self._take(connected)
         elif self.address.how is How.LISTEN:
             self._listener = Listener.at(self.address.target, mode=mode, group=group)
         elif self.address.how is How.FD:
@@ -84,9 +85,14 @@ class Service:
             if listening:
                 self._listener = Listener(sock)
             else:
-                self._connected = sock
+                self._take(sock)
         else:
             self._connected = connect(self.address.target, timeout=5)
+
+    def _take(self, sock: socket.socket) -> None:
+        """A connection that was handed over: there will be no other."""
+        self._connected = sock
+        self.serves_one = True
 
     def begin(self) -> None:
         """Serve who is connected, or wait for somebody. UsageError if there is no device to serve."""
@@ -172,10 +178,7 @@ class Service:
 
     def _ended(self) -> None:
         self._session = None
-        final = (
-            self._one_off or self._closed or (self._listener is None and self.address.how is not How.CONNECT)
-        )
-        if not final:
+        if not (self._closed or self.serves_one):
             self._wait()
         elif not self._closed:
             self._on_done(self)
@@ -335,10 +338,15 @@ class Server:
 
 
 def _attacher(poll_us: int | None) -> Callable[..., Attachment]:
-    def attach(device: Device, **hooks: object) -> Attachment:
+    def attach(
+        device: Device,
+        *,
+        on_config_change: Callable[[], None],
+        on_fault: Callable[[int, VirtioError], None],
+    ) -> Attachment:
         from virtio.device import Attachment
 
-        return Attachment(device, poll_us=poll_us, **hooks)
+        return Attachment(device, on_config_change=on_config_change, on_fault=on_fault, poll_us=poll_us)
 
     return attach
 

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,6 +24,7 @@ from virtio.vm.setup import Lines, Setup, parse_memory
 
 __all__ = ["Guest"]
 
+PANIC = "Kernel panic"
 CONSOLE_LINES = 25
 """How much of the console an error shows."""
 
@@ -149,12 +150,12 @@ class Guest:
 
     def start(self) -> None:
         """Boot, until the guest takes commands (a foreign guest: until it runs)."""
-        plugs = Plugs()
-        lines = self._connect(plugs)
-        argv, environment = self._command(self._setup(), lines)
-        with self._console_on_error():
+        with closing(Plugs()) as plugs, self._console_on_error():
+            lines = self._connect(plugs)
+            argv, environment = self._command(self._setup(), lines)
             self._process.start(argv, environment, plugs.guest_ends, isolate=self.kind == "uml")
-            if self._agent is not None:
+        if self._agent is not None:
+            with self._console_on_error():
                 self._agent.wait_ready(self._boot_timeout)
 
     def run(
@@ -223,7 +224,7 @@ class Guest:
 
     def close(self) -> None:
         """Shut the guest down (a foreign one is killed) and remove every trace. May be called again."""
-        if self._agent is not None and self.status is None:
+        if self._agent is not None and self.pid is not None and self.status is None:
             with suppress(GuestError):
                 self._agent.send(b"poweroff - 0\n")
                 self.wait(END_SECONDS)
@@ -286,6 +287,12 @@ class Guest:
             yield
         except GuestError as error:
             self.kill()
-            tail = "\n".join(self.console.splitlines()[-CONSOLE_LINES:])
+            tail = "\n".join(_telling_lines(self.console.splitlines()))
             shown = f"{error}; its console ends:\n{tail}" if tail else str(error)
             raise type(error)(shown, fix=error.fix) from error
+
+
+def _telling_lines(console: list[str]) -> list[str]:
+    """The end of a console, from the kernel's panic on if it had one."""
+    panics = [number for number, line in enumerate(console) if PANIC in line]
+    return console[panics[-1] :][:CONSOLE_LINES] if panics else console[-CONSOLE_LINES:]

@@ -2,8 +2,9 @@
 # The guest's first process: prepares the system, then serves commands that arrive on one serial line.
 #
 # The kernel hands unknown parameters on as environment variables: vm_out and vm_err name the two serial
-# lines, vm_token is the word that ends what a command wrote. A request is one line, VERB MARK LENGTH, and
-# LENGTH bytes; the answer is whatever the command writes, then "MARK STATUS" on both lines.
+# lines, vm_token is the mark that says we are ready. A request is one line, VERB MARK LENGTH, and LENGTH
+# bytes; the answer is whatever the command writes, then "MARK STATUS" on both lines. A long command comes
+# in pieces, all but the last by "append".
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=linux
 
@@ -31,8 +32,14 @@ raw "$vm_out" || fail "no serial line $vm_out"
 raw "$vm_err" || fail "no serial line $vm_err"
 exec 3<>"/dev/$vm_out" 4>"/dev/$vm_err"
 
+append() {
+    head -c "$2" <&3 >>/run/request
+    finish "$1" $?
+}
+
 run() {
-    head -c "$2" <&3 >/run/command
+    head -c "$2" <&3 >>/run/request
+    mv /run/request /run/command
     env -u vm_out -u vm_err -u vm_token sh /run/command </dev/null >&3 2>&4 3>&- 4>&-
     finish "$1" $?
 }
@@ -42,7 +49,9 @@ shell() {
     # A session leader without a terminal takes the one it opens first.
     setsid sh -c "exec env -u vm_out -u vm_err -u vm_token sh -i <>/dev/$vm_out >&0 2>&1 3>&- 4>&-"
     status=$?
+    # With its session the kernel hung up the terminal, for us too.
     raw "$vm_out"
+    exec 3<>"/dev/$vm_out"
     finish "$1" $status
 }
 
@@ -54,6 +63,7 @@ finish() {
 finish "$vm_token" 0
 while read -r verb mark length columns <&3; do
     case $verb in
+        append) append "$mark" "$length" ;;
         run) run "$mark" "$length" ;;
         shell) shell "$mark" "$length" "$columns" ;;
         reboot) sync; reboot -f ;;

@@ -18,8 +18,9 @@ Whoever dies first:
 - the keeper: the kernel kills the hypervisor (parent-death signal), the launcher sees its socket close and
   removes the directory.
 
-User-Mode Linux is a process per guest process, so it runs as the first process of a PID namespace, where the
-machine allows that: the kernel then kills the rest with it. Elsewhere its process group has to do.
+User-Mode Linux is a process per guest process, so it runs in a PID namespace of its own, where the machine
+allows that: the namespace's first process, a copy of the keeper, only waits for it, and when that one ends or
+is killed, the kernel kills the rest. Elsewhere its process group has to do.
 """
 
 from __future__ import annotations
@@ -39,11 +40,14 @@ CLONE_NEWPID = 0x20000000
 PR_SET_PDEATHSIG = 1
 MESSAGE_LIMIT = 1 << 20
 FD_LIMIT = 16
+SIGNALLED = 128
+"""Exit statuses from here tell of a signal, as a shell's do."""
 
 
 def main() -> None:
     """Serve one launcher and one guest."""
     launcher = socket.socket(fileno=int(sys.argv[1]))
+    launcher.set_inheritable(False)  # Whoever held it would hide our end from the launcher.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(1))
     directory = make_directory()
@@ -82,8 +86,14 @@ def watch(launcher: socket.socket, pid: int) -> None:
             waiting.unregister(ended)
             found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
             assert found is not None
-            status = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-            send(launcher, status=status)
+            send(launcher, status=exit_status(found))
+
+
+def exit_status(found: os.waitid_result) -> int:
+    """The status, or the negative number of the signal, also where a namespace's first process tells it."""
+    if found.si_code != os.CLD_EXITED:
+        return -found.si_status
+    return found.si_status if found.si_status < SIGNALLED else SIGNALLED - found.si_status
 
 
 def end(pid: int) -> None:
@@ -97,14 +107,17 @@ def end(pid: int) -> None:
 def start(request: dict[str, Any], fds: list[int], directory: str) -> int:
     """Fork the hypervisor and return its process id."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if request["isolate"]:
-        isolate(libc)
+    isolated = request["isolate"] and isolate(libc)
     keeper_lives, lifeline = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.close(lifeline)
-            become(libc, request, fds, directory, keeper_lives)
+            tie(libc, keeper_lives)
+            # The first process of a namespace cannot abort, so it is not the hypervisor itself.
+            if isolated and (hypervisor := os.fork()):
+                stand_by(hypervisor)
+            become(request, fds, directory)
         except BaseException as error:
             os.write(2, f"cannot start {request['argv'][0]}: {error}\n".encode())
         os._exit(127)
@@ -112,16 +125,15 @@ def start(request: dict[str, Any], fds: list[int], directory: str) -> int:
     return pid
 
 
-def isolate(libc: ctypes.CDLL) -> None:
-    """Let the next child be the first process of a PID namespace; without the right to, leave it."""
+def isolate(libc: ctypes.CDLL) -> bool:
+    """Let the next child be the first process of a PID namespace; False without the right to."""
     if libc.unshare(CLONE_NEWPID) == 0:
-        return
+        return True
     # Some systems allow a user namespace and then refuse its maps, so a child tries first.
     child = os.fork()
     if child == 0:
         os._exit(0 if enter_user_namespace(libc) else 1)
-    if os.waitpid(child, 0)[1] == 0:
-        enter_user_namespace(libc)
+    return os.waitpid(child, 0)[1] == 0 and enter_user_namespace(libc)
 
 
 def enter_user_namespace(libc: ctypes.CDLL) -> bool:
@@ -139,14 +151,25 @@ def enter_user_namespace(libc: ctypes.CDLL) -> bool:
     return True
 
 
-def become(
-    libc: ctypes.CDLL, request: dict[str, Any], fds: list[int], directory: str, keeper_lives: int
-) -> NoReturn:
-    """In the child: turn into the hypervisor. Its output goes to the console's log."""
+def tie(libc: ctypes.CDLL, keeper_lives: int) -> None:
+    """Die with the keeper, as the head of a process group."""
     os.setpgid(0, 0)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if select.select([keeper_lives], [], [], 0)[0]:
         os._exit(1)  # The keeper died before the kernel was told to tell us.
+
+
+def stand_by(hypervisor: int) -> NoReturn:
+    """As the first process of a namespace: reap what dies, and end as the hypervisor ends."""
+    ended = 0
+    while ended != hypervisor:
+        ended, status = os.wait()
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else SIGNALLED - code)
+
+
+def become(request: dict[str, Any], fds: list[int], directory: str) -> NoReturn:
+    """In the child: turn into the hypervisor. Its output goes to the console's log."""
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     log = os.open(os.path.join(directory, "console.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -154,6 +177,7 @@ def become(
     os.dup2(log, 1)
     os.dup2(log, 2)
     for index, fd in enumerate(fds):
+        os.set_inheritable(fd, False)
         os.dup2(fd, request["first_fd"] + index)
     os.execve(request["argv"][0], request["argv"], request["environment"])
 

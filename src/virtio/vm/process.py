@@ -39,6 +39,11 @@ class Plugs:
         self.guest_ends.append(theirs)
         return ours, FIRST_FD + len(self.guest_ends) - 1
 
+    def close(self) -> None:
+        """Close the guest's ends here: the guest has them by now, or never will."""
+        for end in self.guest_ends:
+            end.close()
+
 
 class Process:
     """A hypervisor that dies with us, in its own temporary directory that goes with it."""
@@ -70,7 +75,7 @@ class Process:
         *,
         isolate: bool,
     ) -> None:
-        """Run ``argv``; ``sockets`` become its file descriptors FIRST_FD and up, and are closed here."""
+        """Run ``argv``; copies of ``sockets`` become its file descriptors FIRST_FD and up."""
         request = {
             "argv": argv,
             "environment": dict(os.environ) | dict(environment),
@@ -78,8 +83,6 @@ class Process:
             "isolate": isolate,
         }
         socket.send_fds(self._socket, [json.dumps(request).encode()], [one.fileno() for one in sockets])
-        for one in sockets:
-            one.close()
         message = self._receive(KEEPER_SECONDS)
         if not message:
             raise GuestError("the guest's keeper process died")
