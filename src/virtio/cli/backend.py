@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from virtio.cli.capabilities import Program
     from virtio.device import Device
 
-__all__ = ["BackendCommand", "Options", "backend_options", "print_lines", "run_backend"]
+__all__ = ["BackendCommand", "Options", "attachable", "backend_options", "print_lines", "run_backend"]
 
 
 class BackendCommand(Command):
@@ -84,30 +84,37 @@ class Options:
         return f"fd:{inherited[0]}" if inherited else default_path(kind, name)
 
 
-class _Mode(click.ParamType):
-    name = "MODE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            mode = int(value, 8)
-        except (TypeError, ValueError):
-            mode = -1
-        if not 0 <= mode <= 0o777:
-            self.fail(f"{value!r} is not a mode such as 660", param, ctx)
-        return mode
+def _mode(text: str) -> int:
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise click.BadParameter(f"{text!r} is not a mode such as 660")
+    return mode
 
 
 _OPTIONS = (
-    click.option("-s", "--socket-path", metavar="PATH", help="Listen at this path. [default: one is made up]"),
+    click.option("-s", "--socket-path", metavar="PATH", help="Listen at this path. [default: says which]"),
     click.option("--fd", type=click.IntRange(0), help="Use this inherited socket, listening or connected."),
-    click.option("--socket-mode", type=_Mode(), help="Permissions of the socket's file, such as 660."),
+    click.option(
+        "--socket-mode", type=_mode, metavar="MODE", help="Permissions of the socket's file, such as 660."
+    ),
     click.option("--socket-group", metavar="GROUP", help="Group of the socket's file."),
     click.option("--one-off", is_flag=True, help="End when the first front-end leaves."),
-    click.option("--poll-us", type=click.IntRange(0), metavar="US",
-                 help="Look for work that long before sleeping, in microseconds; 0 saves processor time."),
-    click.option("--for", "frontend", type=click.Choice(list(FRONTENDS)),
-                 help="Print the lines for this front-end, and end without serving."),
-)  # fmt: skip
+    click.option(
+        "--poll-us",
+        type=click.IntRange(0),
+        metavar="US",
+        help="Look for work that long before sleeping, in microseconds; 0 saves processor time.",
+    ),
+    click.option(
+        "--for",
+        "frontend",
+        type=click.Choice(list(FRONTENDS)),
+        help="Print the lines for this front-end, and end without serving.",
+    ),
+)
 
 
 def backend_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -200,7 +207,8 @@ def _introduce(service: Service, title: str) -> None:
         say(f"{title}, at {service.address}")
         return
     path = os.path.abspath(service.address.target)
-    device = _attachable(service.device, path)
+    assert service.device is not None
+    device = attachable(service.device, path)
     qemu = " \\\n    ".join(lines_for("qemu", device).splitlines())
     say(
         f"{title}, at {path}\n"
@@ -210,11 +218,11 @@ def _introduce(service: Service, title: str) -> None:
     )
 
 
-def _attachable(device: Device | None, path: str) -> Attachable:
-    assert device is not None
+def attachable(device: Device, address: str) -> Attachable:
+    """What a front-end must be told of ``device`` at ``address``."""
     queues = [queue for queue in device.queues for _ in range(queue.count)]
     largest = max((queue.size for queue in queues), default=0)
-    return Attachable(device.device_id, path, len(queues), largest, device.config.size)
+    return Attachable(device.device_id, address, len(queues), largest, len(device.config))
 
 
 @contextmanager

@@ -33,14 +33,28 @@ if TYPE_CHECKING:
 @click.option("--blk-file", metavar="FILE", help="The disk: a path or URL (file:, mem:SIZE, null:SIZE).")
 @click.option("--create", metavar="SIZE", help="Make FILE, an empty raw image, if it does not exist.")
 @click.option("--read-only", is_flag=True, help="Refuse writes.")
-@click.option("--num-queues", type=click.IntRange(1, 256), default=1, show_default=True,
-              help="Request queues, served in parallel.")
-@click.option("--queue-size", type=click.IntRange(4, 32768), default=256, show_default=True,
-              help="Descriptors in each.")
-@click.option("--logical-block-size", type=click.Choice(["512", "4096"]),
-              help="Bytes in a sector as the guest sees it. [default: the disk's own]")
-@click.option("--cache", type=click.Choice(["writeback", "writethrough", "none"]), default="writeback",
-              show_default=True, help="When a write is durable: after a flush, at once; none: O_DIRECT.")
+@click.option(
+    "--num-queues",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Request queues, served in parallel.",
+)
+@click.option(
+    "--queue-size", type=click.IntRange(4, 32768), default=256, show_default=True, help="Descriptors in each."
+)
+@click.option(
+    "--logical-block-size",
+    type=click.Choice(["512", "4096"]),
+    help="Bytes in a sector as the guest sees it. [default: the disk's own]",
+)
+@click.option(
+    "--cache",
+    type=click.Choice(["writeback", "writethrough", "none"]),
+    default="writeback",
+    show_default=True,
+    help="When a write is durable: after a flush, at once; none: O_DIRECT.",
+)
 @click.option("--serial", default="", metavar="TEXT", help="Serial number, up to 20 ASCII characters.")
 @backend_options
 def command(
@@ -59,7 +73,7 @@ def command(
 
     Listens for one hypervisor after the other (vhost-user) until SIGTERM or ^C. SIGHUP looks again how large
     the file is, and tells the guest.
-    """  # fmt: skip
+    """
     url = _one(file, blk_file)
     address = options.settled("blk", os.path.basename(url))
     if options.frontend is not None:
@@ -120,7 +134,9 @@ def _opened(url: str, read_only: bool, cache: str) -> Storage:
     try:
         return open_storage(url, read_only=read_only, cache=cache)
     except StorageMissingError as error:
-        raise type(error)(str(error), fix="check the path, or make an empty disk with --create 10G") from error
+        raise type(error)(
+            str(error), fix="check the path, or make an empty disk with --create 10G"
+        ) from error
 
 
 def _device(storage: Storage, **settings: object) -> Device:

@@ -19,16 +19,28 @@ from virtio.cli.frontends import RNG, Attachable
     ],
 )
 @click.option("-f", "--filename", metavar="FILE", help="Read this instead of the kernel's generator.")
-@click.option("-m", "--max-bytes", type=click.IntRange(1), metavar="N",
-              help="Hand out at most N bytes in each period. [default: no limit]")
-@click.option("-p", "--period", type=click.IntRange(1), default=65536, show_default=True, metavar="MS",
-              help="Length of a period in milliseconds.")
+@click.option(
+    "-m",
+    "--max-bytes",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Hand out at most N bytes in each period. [default: no limit]",
+)
+@click.option(
+    "-p",
+    "--period",
+    type=click.IntRange(1),
+    default=65536,
+    show_default=True,
+    metavar="MS",
+    help="Length of a period in milliseconds.",
+)
 @backend_options
 def command(filename: str | None, max_bytes: int | None, period: int, options: Options) -> int:
     """Serve random numbers.
 
     Listens for one hypervisor after the other (vhost-user) until SIGTERM or ^C.
-    """  # fmt: skip
+    """
     address = options.settled("rng")
     if options.frontend is not None:
         print_lines(options, Attachable(RNG, address, queue_size=64))

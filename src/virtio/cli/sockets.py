@@ -15,7 +15,7 @@ LONGEST_NAME = 40
 
 
 def default_path(kind: str, name: str = "") -> str:
-    """The socket of a back-end of ``kind`` for ``name``: in $XDG_RUNTIME_DIR, else in the temporary directory.
+    """The socket of a back-end of ``kind`` for ``name``: in $XDG_RUNTIME_DIR or the temporary directory.
 
     Characters that hypervisors' option syntaxes use are replaced. HostError if the directory is not ours.
     """

@@ -224,9 +224,9 @@ class Server:
         """Serve ``device`` at ``address``: a path, ``vhost-user:PATH``, ``connect:PATH`` or ``fd:N``.
 
         The socket listens when this returns; front-ends are served from `start` on. A device that takes its
-        time to make may be None here and set as the service's ``device`` before `start`. ``mode`` and ``group``
-        are the socket file's. ``one_off``: end after the first front-end. ``withhold``: a mask of protocol
-        features not to offer. ``poll_us``: how long a queue spins before it sleeps, microseconds.
+        time to make may be None here and set as the service's ``device`` before `start`. ``mode`` and
+        ``group`` are the socket file's. ``one_off``: end after the first front-end. ``withhold``: a mask of
+        protocol features not to offer. ``poll_us``: how long a queue spins before it sleeps, microseconds.
         ``connected``: an open connection to use; the address is then a mere name.
 
         Raises UsageError, AddressInUseError or HostError. To be called before `start`.
