@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "io": "Read, write and measure the disk behind a vhost-user socket.",
     "probe": "Say what is behind a vhost-user socket.",
     "rng": "Serve random numbers.",
+    "run": "Run COMMAND in a throw-away Linux guest, with disks served by pyvirtio.",
     "serve": "Serve a device written in Python.",
     "spec": "Look things up in the specification.",
 }
