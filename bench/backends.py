@@ -46,7 +46,7 @@ def virtio_blk(storage: str, socket: str) -> list[str]:
 def storage_daemon(program: str, storage: str, socket: str) -> list[str]:
     """The command line of qemu-storage-daemon with the same disk, in its fastest form."""
     if storage == NULL:
-        blockdev = "driver=null-co,node-name=disk,size=1G,read-zeroes=off"
+        blockdev = f"driver=null-co,node-name=disk,size={1 << 30}"
     else:
         blockdev = f"driver=file,node-name=disk,filename={storage},aio=io_uring"
     export = (
