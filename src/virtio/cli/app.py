@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "root", "run"]
 
 COMMANDS: dict[str, str] = {
     "completion": "Print the completion script of a shell.",
+    "demo": "Show it all: a disk in Python, and real guests that use it.",
     "doctor": "Say what this machine has and lacks for virtio.",
     "explain": "Explain an error code.",
     "spec": "Look things up in the specification.",
