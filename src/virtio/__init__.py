@@ -17,11 +17,11 @@ What is named here loads when it is first used, so ``import virtio`` costs next 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers know the name; importing typing would cost more than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from virtio import device, drivers, errors, memory, spec, testing, virtqueue, vm
     from virtio.device import ConfigSpace, Device, Queue, Request
     from virtio.errors import VirtioError
@@ -59,11 +59,11 @@ _SOURCES = {
 }
 
 
-class _Package(ModuleType):
+class _Package(type(sys)):  # type: ignore[misc]  # types.ModuleType, without importing types
     """Keeps ``virtio.serve`` the function: importing the module of that name would put the module here."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        is_module = name in _SOURCES and isinstance(value, ModuleType)
+        is_module = name in _SOURCES and isinstance(value, type(sys))
         super().__setattr__(name, getattr(value, name) if is_module else value)
 
 
@@ -71,6 +71,8 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name == "__version__":
         from importlib.metadata import version
 

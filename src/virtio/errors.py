@@ -6,7 +6,7 @@
      +-- UsageError             yours: a wrong flag, a wrong call (2)
      |    +-- FeatureError      a feature set that cannot be
      |    +-- StorageUrlError   a storage URL that makes no sense
-     |    +-- RequestError      a request used after its completion, or overfilled
+     |    +-- RequestUseError   a request used after its completion, or overfilled
      +-- PeerError              the other program broke the protocol (3)
      |    +-- ProtocolError     a vhost-user message that is not one
      |    +-- NotSharedError    a front-end whose memory we cannot reach
@@ -16,26 +16,19 @@
      |    |    +-- ConfigError  an access to the configuration space that it does not allow
      |    |    +-- RingError    a virtqueue that is malformed; one class per way (RING_FAULTS)
      |    +-- DeviceError       the device (a back-end we drive) broke the specification
-     |         +-- UsedIndexError, UsedIdError, UsedLengthError
-     +-- DrainError             a queue stopped with requests still in flight
-     |    +-- DeviceGoneError   the device we drove went away
-     |    +-- DeviceTimeoutError  the device we drive does not answer
-     |    +-- RefusedError      the other side answered a request with a failure
-     +-- GuestError             a guest that was started did not boot, or died (1)
-     |    +-- GuestTimeoutError a guest, or a command in it, took too long
-     +-- HostError              the environment lacks something (4)
-          +-- AddressInUseError another program serves that socket
      |    |    +-- UsedIndexError, UsedIdError, UsedLengthError
      |    +-- DeviceGoneError   the device we drove went away
      |    +-- DeviceTimeoutError  the device we drive does not answer
      |    +-- RefusedError      the other side answered a request with a failure
-     +-- RequestError           the device answered: no
+     +-- RequestFailedError     the device answered: no
      |    +-- DeviceIOError     it tried and failed
      |    +-- UnsupportedRequestError  it does not do that
+     +-- DrainError             a queue stopped with requests still in flight
+     +-- GuestError             a guest that was started did not boot, or died (1)
+     |    +-- GuestTimeoutError a guest, or a command in it, took too long
      +-- HostError              the environment lacks something (4)
           +-- AddressInUseError another program serves that socket
           +-- ArenaExhaustedError  no shared memory left for requests
-          +-- StorageError      a disk image missing, locked, read-only ...
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
                    StorageSizeError, StorageDirectError
@@ -62,11 +55,10 @@ __all__ = [
     "ConfigError",
     "DescriptorIndexError",
     "DeviceError",
-    "DrainError",
-    "DeviceGoneError",
     "DeviceGoneError",
     "DeviceIOError",
     "DeviceTimeoutError",
+    "DrainError",
     "DriverError",
     "EmptyChainError",
     "FeatureError",
@@ -87,7 +79,8 @@ __all__ = [
     "ProtocolError",
     "RefusedError",
     "RegionError",
-    "RequestError",
+    "RequestFailedError",
+    "RequestUseError",
     "RingAreaError",
     "RingError",
     "StorageDirectError",
@@ -154,14 +147,14 @@ class StorageUrlError(UsageError):
     fix = "write a path, file:PATH, mem:SIZE or null:SIZE (sizes such as 512M or 1G)"
 
 
-class RequestError(UsageError):
+class RequestUseError(UsageError):
     """A device used a request in a way that cannot be: after its completion, or past its end.
 
     A request is the device's from the moment it is handed over until it is completed; afterwards its
     buffers are the driver's again. What is written must fit the buffers that the driver provided.
     """
 
-    code = "E-REQUEST"
+    code = "E-REQUEST-USE"
 
 
 class DrainError(VirtioError):
@@ -420,13 +413,13 @@ class DeviceTimeoutError(PeerError, TimeoutError):
     fix = "pass a longer timeout, or find out what the device program is waiting for"
 
 
-class RequestError(VirtioError):
+class RequestFailedError(VirtioError):
     """The device finished a request with an error status."""
 
-    code = "E-REQUEST"
+    code = "E-REQUEST-FAILED"
 
 
-class DeviceIOError(RequestError, OSError):
+class DeviceIOError(RequestFailedError, OSError):
     """The device tried to serve a request and failed: VIRTIO_BLK_S_IOERR and its like.
 
     Virtio says no more than that; the program that serves the device knows the reason: a bad medium, a full
@@ -437,7 +430,7 @@ class DeviceIOError(RequestError, OSError):
     fix = "see the messages of the program that serves the device"
 
 
-class UnsupportedRequestError(RequestError):
+class UnsupportedRequestError(RequestFailedError):
     """The device does not know this type of request (VIRTIO_BLK_S_UNSUPP), or never offered it."""
 
     code = "E-UNSUPPORTED"
@@ -461,31 +454,13 @@ class UsedLengthError(DeviceError):
     code = "E-USED-LENGTH"
 
 
-class DeviceGoneError(PeerError):
-    """The device we drive went away: its program ended, or closed the connection.
-
-    Every request that was under way fails with this error; what they did to the device is unknown.
-    """
-
-    code = "E-GONE"
-    fix = "see the device program's own messages, start it again and connect again"
-
-
-class DeviceTimeoutError(PeerError, TimeoutError):
-    """The device did not finish a request in time. The request stays with the device.
-
-    Its buffers are not used again before the device gives them back or is reset.
-    """
-
-    code = "E-TIMEOUT"
-    fix = "pass a longer timeout, or find out what the device program is waiting for"
-
-
 class RefusedError(PeerError):
     """The program at the other end answered a vhost-user request with a failure."""
 
     code = "E-REFUSED"
     fix = "see the messages of the program at the other end: it knows the reason"
+
+
 class GuestError(VirtioError):
     """A guest did not boot, or ended before it was told to; the end of its console says more.
 

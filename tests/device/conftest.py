@@ -15,10 +15,10 @@ from virtio.spec import features as bits
 from virtio.virtqueue import packed_layout, split_layout
 from virtio.virtqueue.make import driver_queue
 
-BASE = 0x100000             # guest address of the first byte
-USER = 0x7F1200000000       # the same as the front-end's process names it
+BASE = 0x100000  # guest address of the first byte
+USER = 0x7F1200000000  # the same as the front-end's process names it
 SIZE = 4 << 20
-RING_BYTES = 0x10000        # for each ring
+RING_BYTES = 0x10000  # for each ring
 MODERN = bits.mask(bits.VERSION_1, bits.EVENT_IDX, bits.INDIRECT_DESC)
 EVENTFD = os.EFD_NONBLOCK | os.EFD_CLOEXEC
 
@@ -101,7 +101,10 @@ class Guest:
         self.faults: list[tuple[int, Exception]] = []
         self.config_changes = 0
         self.attachment = Attachment(
-            device, on_config_change=self._changed, on_fault=self._fault, **options  # type: ignore[arg-type]
+            device,
+            on_config_change=self._changed,
+            on_fault=self._fault,
+            **options,  # type: ignore[arg-type]
         )
         self.negotiate(features)
         self.attachment.set_memory(self.memory)

@@ -27,7 +27,7 @@ def test_fields_are_packed_little_endian():
     config = make(first=0x11223344, mode=5, mac=b"\1\2\3\4\5\6", pair=(7, 8), size=9)
     assert len(config) == Layout.SIZE == 23
     assert config.read(0, 23).hex(" ", -4).replace(" ", "") == (
-        "44332211" "05" "010203040506" "07000800" "0900000000000000"
+        "4433221105010203040506070008000900000000000000"
     )
     assert (config.first, config.mode, config.mac) == (0x11223344, 5, b"\1\2\3\4\5\6")
     assert (config.pair, config.size) == ((7, 8), 9)

@@ -101,26 +101,30 @@ def test_a_coroutine_device_frees_its_loop_when_it_is_forgotten():
 
 
 def test_public_names_are_the_intended_ones():
-    assert set(virtio.__all__) == set(dir(virtio)) == {
-        "ConfigSpace",
-        "Device",
-        "Queue",
-        "Request",
-        "VirtioError",
-        "__version__",
-        "device",
-        "devices",
-        "drivers",
-        "errors",
-        "memory",
-        "serve",
-        "spec",
-        "storage",
-        "testing",
-        "vhost_user",
-        "virtqueue",
-        "vm",
-    }
+    assert (
+        set(virtio.__all__)
+        == set(dir(virtio))
+        == {
+            "ConfigSpace",
+            "Device",
+            "Queue",
+            "Request",
+            "VirtioError",
+            "__version__",
+            "device",
+            "devices",
+            "drivers",
+            "errors",
+            "memory",
+            "serve",
+            "spec",
+            "storage",
+            "testing",
+            "vhost_user",
+            "virtqueue",
+            "vm",
+        }
+    )
     assert set(package.__all__) == {
         "RING_FEATURES",
         "Attachment",
@@ -134,9 +138,13 @@ def test_public_names_are_the_intended_ones():
     }
 
 
-@pytest.mark.parametrize("name", sorted(set(virtio.__all__)))
-def test_every_public_name_is_there(name):
-    assert run_python(f"import virtio; print(virtio.{name} is virtio.{name})").strip() == "True"
+def test_every_public_name_is_there():
+    code = "import virtio; print([n for n in virtio.__all__ if getattr(virtio, n) is not getattr(virtio, n)])"
+    assert run_python(code).strip() == "[]"
+
+
+def test_serve_stays_a_function_when_its_module_is_imported():
+    assert run_python("import virtio.serve; print(callable(virtio.serve))").strip() == "True"
 
 
 def test_there_is_nothing_else():
@@ -145,17 +153,19 @@ def test_there_is_nothing_else():
 
 
 def test_the_import_loads_nothing_and_is_quick():
-    out = run_python(
-        """
+    code = """
         import sys, time
         start = time.process_time()
         import virtio
         print(time.process_time() - start)
-        print(*[name for name in sys.modules if name.startswith("virtio")])
+        print(*[name for name in sys.modules if name.startswith("virtio") or name == "typing"])
         """
-    ).splitlines()
-    assert float(out[0]) < 0.015
-    assert out[1] == "virtio"
+    seconds = []
+    for _ in range(5):
+        taken, modules = run_python(code).splitlines()
+        seconds.append(float(taken))
+        assert modules == "virtio"
+    assert min(seconds) < 0.015
 
 
 def test_devices_do_not_need_asyncio():

@@ -14,6 +14,8 @@ from virtio.spec import features as bits
 MODERN = bits.mask(bits.VERSION_1, bits.EVENT_IDX, bits.INDIRECT_DESC)
 PLAIN = bits.mask(bits.VERSION_1)
 IN_ORDER = MODERN | bits.mask(bits.IN_ORDER)
+PACKED = MODERN | bits.mask(bits.RING_PACKED)
+PACKED_IN_ORDER = PACKED | bits.mask(bits.IN_ORDER)
 
 
 class Upper(Device):
@@ -35,7 +37,7 @@ class UpperLater(Device):
 
 
 @pytest.mark.parametrize("device", [Upper, UpperLater])
-@pytest.mark.parametrize("features", [PLAIN, MODERN, IN_ORDER])
+@pytest.mark.parametrize("features", [PLAIN, MODERN, IN_ORDER, PACKED, PACKED_IN_ORDER])
 def test_answers(guest, device, features):
     ring = guest(device(), features=features).ring().set_up()
     assert ring.ask(b"hello", 16) == b"HELLO"
@@ -43,9 +45,10 @@ def test_answers(guest, device, features):
 
 
 @pytest.mark.parametrize("device", [Upper, UpperLater])
+@pytest.mark.parametrize("features", [MODERN, PACKED])
 @pytest.mark.parametrize("poll_us", [0, 50])
-def test_thousands_of_requests_in_batches(guest, device, poll_us):
-    machine = guest(device(), poll_us=poll_us)
+def test_thousands_of_requests_in_batches(guest, device, features, poll_us):
+    machine = guest(device(), features=features, poll_us=poll_us)
     ring = machine.ring(size=256).set_up()
     for _ in range(40):
         tokens = {ring.add(b"request %d" % i, 16): i for i in range(100)}
@@ -58,8 +61,9 @@ def test_thousands_of_requests_in_batches(guest, device, poll_us):
     assert stats["batches"] < 4000
 
 
-def test_coroutines_complete_out_of_order(guest):
-    ring = guest(UpperLater()).ring().set_up()
+@pytest.mark.parametrize("features", [MODERN, PACKED])
+def test_coroutines_complete_out_of_order(guest, features):
+    ring = guest(UpperLater(), features=features).ring().set_up()
     slow, fast = ring.add(b"slow one", 16), ring.add(b"fast one", 16)
     ring.kick()
     assert list(ring.reap(2)) == [fast, slow]

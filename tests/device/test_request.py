@@ -5,7 +5,7 @@ import gc
 import pytest
 
 from virtio.device import Device, Queue, Request
-from virtio.errors import RequestError
+from virtio.errors import RequestUseError
 
 
 class Probe(Device):
@@ -71,7 +71,7 @@ def test_scattered_parts(run):
 def test_writable_of_scattered_buffers_says_what_to_use(run):
     answer, error = run(lambda request: request.writable, b"", 8, pieces=2)
     assert answer == b""
-    assert isinstance(error, RequestError)
+    assert isinstance(error, RequestUseError)
     assert "write() or writable_parts" in str(error)
 
 
@@ -112,7 +112,7 @@ def test_read_and_write_walk_over_buffers(run, pieces):
 def test_writing_too_much_writes_nothing(run):
     def act(request):
         request.write(b"1234")
-        with pytest.raises(RequestError, match=r"5 bytes do not fit: .* room for 4 more"):
+        with pytest.raises(RequestUseError, match=r"5 bytes do not fit: .* room for 4 more"):
             request.write(b"56789")
 
     assert run(act, b"", 8, pieces=2)[0] == b"1234"
@@ -131,7 +131,7 @@ def test_write_wants_bytes(run, bad):
 def test_complete_checks_its_number(run, written):
     answer, error = run(lambda request: request.complete(written), b"", 8)
     assert answer == b""
-    assert isinstance(error, RequestError)
+    assert isinstance(error, RequestUseError)
 
 
 def test_completing_twice(run):
@@ -141,7 +141,7 @@ def test_completing_twice(run):
 
     answer, error = run(act, b"", 8)
     assert answer == b"\0"
-    assert isinstance(error, RequestError)
+    assert isinstance(error, RequestUseError)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_nothing_works_after_completion(run, use):
     kept = run(lambda request: request, b"abc", 4)[1]
     assert kept.completed
     assert repr(kept) == "<Request of requests, completed>"
-    with pytest.raises(RequestError, match="belongs to the driver again"):
+    with pytest.raises(RequestUseError, match="belongs to the driver again"):
         use(kept)
 
 

@@ -120,7 +120,7 @@ def test_a_fault_needs_a_reset(guest):
 def test_offers_that_cannot_be_are_refused():
     class Wrong(Recorder):
         device_id = 1
-        features = bits.mask(7)     # GUEST_TSO4 needs GUEST_CSUM
+        features = bits.mask(7)  # GUEST_TSO4 needs GUEST_CSUM
 
     with pytest.raises(FeatureError, match="GUEST_TSO4"):
         Attachment(Wrong())

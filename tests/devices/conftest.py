@@ -41,7 +41,7 @@ class Guest:
     """Drives one device through rings in memory of its own; each wait is bounded."""
 
     def __init__(
-        self, device: Device, *, features: int | None, size: int, legacy: bool, poll_us: int
+        self, device: Device, *, features: int | None, size: int, legacy: bool, packed: bool, poll_us: int
     ) -> None:
         self.fd = os.memfd_create("guest")
         self.fds = [self.fd]
@@ -56,7 +56,9 @@ class Guest:
             poll_us=poll_us,
         )
         if features is None:
-            features = self.attachment.offered_features & ~feature_bits.mask(feature_bits.RING_PACKED)
+            features = self.attachment.offered_features
+        if not packed:
+            features &= ~feature_bits.mask(feature_bits.RING_PACKED)
         if legacy:
             features &= ~feature_bits.mask(feature_bits.VERSION_1)
         self.attachment.set_features(features)
@@ -68,7 +70,6 @@ class Guest:
         self.drivers = []
         self.calls = []
         for index, vring in enumerate(self.attachment.vrings):
-            packed = features >> feature_bits.RING_PACKED & 1
             layout = packed_layout(size) if packed else split_layout(size)
             addresses = layout.addresses(BASE + index * 0x40000)
             self.drivers.append(driver_queue(self.memory, size, *addresses, features=features))
@@ -165,9 +166,16 @@ def guest() -> Iterator[GuestMaker]:
     made: list[Guest] = []
 
     def make(
-        device: Device, *, features: int | None = None, size: int = 64, legacy: bool = False, poll_us: int = 0
+        device: Device,
+        *,
+        features: int | None = None,
+        size: int = 64,
+        legacy: bool = False,
+        packed: bool = False,
+        poll_us: int = 0,
     ) -> Guest:
-        made.append(Guest(device, features=features, size=size, legacy=legacy, poll_us=poll_us))
+        options = {"features": features, "size": size, "legacy": legacy, "packed": packed, "poll_us": poll_us}
+        made.append(Guest(device, **options))  # type: ignore[arg-type]
         return made[-1]
 
     yield make

@@ -77,9 +77,10 @@ def contents(disk: Blk) -> bytes:
 
 
 @pytest.mark.parametrize("kind", BACKENDS)
-def test_read_write_flush(make_disk, guest, kind: str) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_read_write_flush(make_disk, guest, kind: str, packed: bool) -> None:
     disk = make_disk(kind)
-    g = guest(disk)
+    g = guest(disk, packed=packed)
     answer = g.ask([header(spec.T_IN, 3)], [4096, 1])
     assert (answer.status, answer.used) == (OK, 4097)
     assert answer.data == CONTENTS[1536:5632]

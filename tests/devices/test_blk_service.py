@@ -258,14 +258,17 @@ def test_a_request_of_more_segments_than_a_system_call_takes(guest, image: Path)
         g.close()
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kind", ["writeback", "writethrough", "none", "mem"])
-def test_random_requests_on_several_queues_against_an_oracle(guest, image: Path, kind: str) -> None:
+def test_random_requests_on_several_queues_against_an_oracle(
+    guest, image: Path, kind: str, packed: bool
+) -> None:
     """Requests in flight together never touch the same sectors, so the order does not matter."""
     rng = random.Random(8)
     url = "mem:4M" if kind == "mem" else image
     oracle = bytearray(4 * MIB) if kind == "mem" else bytearray(image.read_bytes())
     with Blk(url, num_queues=3, cache="writeback" if kind == "mem" else kind) as disk:
-        g = guest(disk, size=128, poll_us=20)
+        g = guest(disk, size=128, packed=packed, poll_us=20)
         for _ in range(12):
             if kind == "writeback":
                 os.posix_fadvise(disk.storage.fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -352,6 +355,37 @@ def test_stopping_waits_for_what_is_in_flight(guest) -> None:
         g.close()
 
 
+def test_a_storage_that_hangs_is_given_up_but_not_closed(
+    guest, image: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("virtio.devices.blk.device.DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("virtio.devices.blk.device.CLOSE_SECONDS", 0.1)
+    storage = Slow()
+    closed: list[bool] = []
+    monkeypatch.setattr(storage, "close", lambda: closed.append(True))
+    monkeypatch.setattr("virtio.devices.blk.device.open_storage", lambda *args, **options: storage)
+    disk = Blk("slow:")
+    g = guest(disk)
+    storage.gate.clear()
+    token = g.submit([header(spec.T_FLUSH)], [1])
+    g.kick()
+    while not disk._executor.threads:
+        time.sleep(0.01)
+    g.close()
+    disk.close()
+    assert not closed
+    assert "hangs" in caplog.text
+    storage.gate.set()
+    deadline = time.monotonic() + 10
+    while disk._executor.threads and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert storage.log == ["flush"]
+    status = g._writable[token][0]
+    assert g.memory.read(*status) == b"\xee"  # nothing was written after the guest was let go
+    disk.close()
+    assert closed == [True]
+
+
 # What the driver reads, and what cannot be.
 
 
@@ -363,7 +397,8 @@ def test_configuration(image: Path) -> None:
         assert config.max_discard_sectors * config.max_discard_seg > 0
         assert config.write_zeroes_may_unmap == 1
         names = (
-            "SEG_MAX", "SIZE_MAX", "BLK_SIZE", "TOPOLOGY", "FLUSH", "CONFIG_WCE", "MQ", "DISCARD", "WRITE_ZEROES",
+            "SEG_MAX", "SIZE_MAX", "BLK_SIZE", "TOPOLOGY", "FLUSH",
+            "CONFIG_WCE", "MQ", "DISCARD", "WRITE_ZEROES",
         )  # fmt: skip
         assert disk.features == mask(*(getattr(spec, f"F_{name}") for name in names))
         assert len(config) == 60

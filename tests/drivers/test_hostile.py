@@ -27,10 +27,10 @@ def use_split(transport: Loopback, queue: Served, index: int, *elements: tuple[i
 
 
 def use_packed(transport: Loopback, queue: Served, id: int, length: int) -> None:
-    """Mark the first descriptor of the ring used, in the first lap."""
+    """Mark the first descriptor of the ring used and written, in the first lap."""
     entry = queue.addresses.descriptors
     transport.memory.write(entry + 8, struct.pack("<IH", length, id))
-    transport.memory.write(entry + 14, struct.pack("<H", 0x8080))
+    transport.memory.write(entry + 14, struct.pack("<H", 0x8082))
 
 
 LIES: dict[str, tuple[int, Lie]] = {

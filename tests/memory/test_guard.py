@@ -115,3 +115,38 @@ stray[0]
     assert result.returncode == -signal.SIGBUS
     assert result.stdout == "b'\\x00' b'\\x00'\n"
     assert "Fatal Python error: Bus error" in result.stderr
+
+
+def test_a_log_that_vanishes_is_told(memfd, region):
+    log = memfd(0x1000)
+    memory = GuestMemory([region(0x1000)]).with_log(log, 0x1000)
+    os.ftruncate(log, 0)
+    memory.write(0, b"x")
+    assert memory.faulted
+    assert not memory.with_log(None).faulted
+
+
+def test_two_handlers_that_call_each_other_end():
+    """A handler installed later that calls ours in turn must not go round for ever."""
+    result = run(
+        """
+import ctypes, mmap, threading
+guarded = memory()
+libc = ctypes.CDLL(None)
+class Action(ctypes.Structure):
+    _fields_ = [("handler", ctypes.c_void_p), ("mask", ctypes.c_ulong * 16), ("flags", ctypes.c_int),
+                ("restorer", ctypes.c_void_p)]
+ours = Action()
+libc.sigaction(signal.SIGBUS, None, ctypes.byref(ours))
+HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+call_ours = HANDLER(ours.handler)
+keep = HANDLER(lambda number, info, context: call_ours(number, info, context))
+theirs = Action(ctypes.cast(keep, ctypes.c_void_p).value, ours.mask, ours.flags, None)
+libc.sigaction(signal.SIGBUS, ctypes.byref(theirs), None)
+again = memory()
+stray = mmap.mmap(fd, 0x4000)
+os.ftruncate(fd, 0)
+ctypes.string_at(ctypes.addressof(ctypes.c_char.from_buffer(stray)), 1)
+"""
+    )
+    assert result.returncode == -signal.SIGBUS

@@ -239,3 +239,17 @@ def test_a_changed_memory_goes_on_logging(region, memfd):
 def test_a_log_longer_than_its_file(region, memfd):
     with pytest.raises(RegionError):
         GuestMemory([region(0x1000)]).with_log(memfd(16), 17)
+
+
+def test_huge_pages():
+    """On hugetlbfs a mapping begins and ends at huge pages, wherever its bytes do."""
+    huge = 2 << 20
+    fd = os.memfd_create("huge", os.MFD_HUGETLB | os.MFD_HUGE_2MB)
+    try:
+        os.ftruncate(fd, 2 * huge)
+        memory = GuestMemory([Mapping.from_fd(fd, 0x3000, offset=huge - 0x1000, guest_address=0x5000)])
+    except (RegionError, OSError) as error:
+        pytest.skip(f"no huge pages here: {error}")
+    finally:
+        os.close(fd)
+    assert memory.regions[0].page_size == huge

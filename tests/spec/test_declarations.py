@@ -62,8 +62,24 @@ def test_constants_by_group_and_back():
     assert blk.section == "Device Types / Block Device"
 
 
+def test_a_constant_belongs_to_its_longest_prefix():
+    scsi = ids.device("scsi")
+    assert scsi.constants("T_TMF_")["ABORT_TASK"] == 0
+    assert scsi.constant_name("T_", 0) == "TMF"
+    assert "TMF_ABORT_TASK" not in scsi.constants("T_")
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_no_constant_is_lost(name):
+    device = ids.device(name)
+    grouped = [group + key for group in device.groups for key in device.constants(group)]
+    assert len(grouped) == len(set(grouped))
+    assert not set(grouped) & set(device.other_constants)
+
+
 def test_constants_of_further_modules_belong_to_the_device():
-    assert ids.device("net").constants("CTRL_")["MQ_VQ_PAIRS_MAX"] == 0x8000
+    assert ids.device("net").constants("CTRL_")["MQ"] == 4
+    assert ids.device("net").constants("CTRL_MQ_")["VQ_PAIRS_MAX"] == 0x8000
     assert "StatsTxGso" in ids.device("net").structures
 
 

@@ -18,7 +18,7 @@ CHAPTERS = sorted(REFERENCE["features"])
 MODULES = sorted(REFERENCE["constants"])
 PARTS = {
     "net": ["net", "net_control", "net_stats", "net_flow"],
-    "crypto": ["crypto", "crypto_data", "crypto_ipsec"],
+    "crypto": ["crypto", "crypto_data", "crypto_stateless", "crypto_ipsec"],
     "sound": ["sound", "sound_ctl"],
     "admin": ["admin", "admin_parts"],
 }

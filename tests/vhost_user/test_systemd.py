@@ -10,8 +10,11 @@ import pytest
 
 from virtio.vhost_user.systemd import listen_fds, notify
 
-
-BECOME = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.executable, [sys.executable, '-c', sys.argv[2]])"
+BECOME = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[2]])
+"""
 
 
 def test_sockets_for_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,7 @@ KINDS = {"split": (SplitDriver, SplitDevice), "packed": (PackedDriver, PackedDev
 def pair(kind, *, size=4, features=0, state=None, memory=None, merge=False):
     """Both ends of a new ring, and its memory."""
     memory = memory or Memory(bytearray(0x8000))
-    ends = [
-        end(memory, size, RING, DRIVER, DEVICE, features=features, state=state) for end in KINDS[kind]
-    ]
+    ends = [end(memory, size, RING, DRIVER, DEVICE, features=features, state=state) for end in KINDS[kind]]
     ends[0].tables, ends[1].merge = TABLES, merge
     return *ends, memory
 
@@ -41,7 +39,9 @@ def test_split_bytes():
     assert device.take() is None
     assert driver.publish()
     assert [descriptor(memory, at) for at in range(3)] == [
-        (0x10, 1, NEXT, 1), (0x20, 2, NEXT, 2), (0x30, 3, WRITE, 0),
+        (0x10, 1, NEXT, 1),
+        (0x20, 2, NEXT, 2),
+        (0x30, 3, WRITE, 0),
     ]
     assert memory.read(DRIVER, 6) == struct.pack("<HHH", 0, 1, 0)
     device.give(device.take(), 2)
@@ -70,7 +70,8 @@ def test_packed_bytes_over_two_laps():
     assert device.take() is None
     assert driver.publish()
     assert [descriptor(memory, at) for at in range(2)] == [
-        (0x10, 1, 0, AVAIL | NEXT), (0x30, 3, 0, AVAIL | WRITE),
+        (0x10, 1, 0, AVAIL | NEXT),
+        (0x30, 3, 0, AVAIL | WRITE),
     ]
     device.give(device.take(), 2)
     assert device.publish()

@@ -84,10 +84,10 @@ class DeviceBesideModel(RuleBasedStateMachine):
         for token, _ in first:
             self.waiting.remove(token)
 
-    @rule(on=st.booleans())
-    def driver_notifications(self, on):
+    @rule(on=st.booleans(), after=st.integers(0, 5))
+    def driver_notifications(self, on, after):
         if on:
-            first, second = (driver.enable_notifications() for driver in self.drivers)
+            first, second = (driver.enable_notifications(after) for driver in self.drivers)
             assert first == second
         else:
             for driver in self.drivers:
@@ -155,6 +155,18 @@ class DeviceBesideModel(RuleBasedStateMachine):
         self.make_queues(None)
         self.device = device
 
+    # -- both
+
+    @rule(which=st.integers(0, 7), share=st.sampled_from([0, 0.5, 1]))
+    def exchange(self, which, share):
+        """All that is offered comes back, in some order."""
+        self.publish_added()
+        self.take(64)
+        while self.taken:
+            self.give(which, share)
+        self.publish_used()
+        self.reap()
+
     # -- always
 
     @invariant()
@@ -171,13 +183,7 @@ class DeviceBesideModel(RuleBasedStateMachine):
         """Everything the driver offered comes back once."""
         if not hasattr(self, "rig"):
             return
-        for _ in range(2 * self.rig.size + 2):
-            self.publish_added()
-            self.take(64)
-            while self.taken:
-                self.give(0, 1)
-            self.publish_used()
-            self.reap()
+        self.exchange(0, 1)
         assert not self.waiting
         assert self.device.fault_error() is None
         self.same_bytes()

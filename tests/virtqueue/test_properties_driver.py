@@ -145,24 +145,31 @@ class DriverBesideModel(RuleBasedStateMachine):
         first, second = (device.publish() for device in self.devices)
         assert first == second or self.early
 
-    @rule(on=st.booleans())
-    def device_notifications(self, on):
+    @rule(on=st.booleans(), after=st.integers(0, 5))
+    def device_notifications(self, on, after):
         for device in self.devices:
             if on:
-                device.enable_notifications()
+                device.enable_notifications(after)
             else:
                 device.disable_notifications()
+
+    # -- both
+
+    @rule(which=st.integers(0, 7), share=st.sampled_from([0, 0.5, 1]))
+    def exchange(self, which, share):
+        """All that is offered comes back, in some order."""
+        self.publish_added()
+        self.take(64)
+        while self.taken:
+            self.give(which, share)
+        self.publish_used()
+        self.reap()
 
     def teardown(self):
         """Everything offered comes back once."""
         if not hasattr(self, "rig"):
             return
-        self.publish_added()
-        self.take(64)
-        while self.taken:
-            self.give(0, 1)
-        self.publish_used()
-        self.reap()
+        self.exchange(0, 1)
         assert not self.waiting
         assert self.driver.free_descriptors == self.rig.size
         assert self.driver.fault_error() is None

@@ -27,7 +27,8 @@ What the framework then does: ``--help`` with the examples, every option also as
 (``VIRTIO_FROB_DEPTH``), completion, and exit statuses. Raise a ``virtio.errors.VirtioError``: its report goes
 to standard error and its ``exit_status`` becomes the program's (1 failure, 2 usage, 3 the peer broke the
 protocol, 4 the environment lacks something; ^C is 130). Return an int to choose one yourself. Standard output
-is data (``emit``), standard error is talk (``say``).
+is data (``emit``), standard error is talk (``say``). A command that serves until it is told to stop runs
+within ``virtio.cli.signals.stopping``.
 """
 
 from __future__ import annotations

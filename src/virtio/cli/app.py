@@ -19,6 +19,8 @@ COMMANDS: dict[str, str] = {
     "demo": "Show it all: a disk in Python, and real guests that use it.",
     "doctor": "Say what this machine has and lacks for virtio.",
     "explain": "Explain an error code.",
+    "io": "Read, write and measure the disk behind a vhost-user socket.",
+    "probe": "Say what is behind a vhost-user socket.",
     "spec": "Look things up in the specification.",
 }
 """Every command and what it does; command ``a-b`` is ``command`` in the module ``virtio.cli.a_b``."""

@@ -26,7 +26,7 @@ __all__ = ["Attachment"]
 
 logger = logging.getLogger("virtio.device")
 
-POLL_US = 50        # microseconds: about what a wake-up costs on a machine without spare processors
+POLL_US = 50  # microseconds: about what a wake-up costs on a machine without spare processors
 
 
 class Attachment:
@@ -61,11 +61,11 @@ class Attachment:
         """The accepted feature bits."""
         self.memory: GuestMemory | None = None
         """The guest's memory, once there is some."""
-        self.lock = threading.RLock()       # one control call at a time
+        self.lock = threading.RLock()  # one control call at a time
         self._status = 0
-        self._status_lock = threading.Lock()    # workers set DEVICE_NEEDS_RESET while control waits for them
-        self._refused = False       # the features last written were not acceptable
-        self._ready: int | None = None      # the features the device was last made ready with
+        self._status_lock = threading.Lock()  # workers set DEVICE_NEEDS_RESET while control waits for them
+        self._refused = False  # the features last written were not acceptable
+        self._ready: int | None = None  # the features the device was last made ready with
         self._cpus = tuple(cpus)
         self._transport_features = transport_features
         self._on_config_change = on_config_change
@@ -211,7 +211,7 @@ class Attachment:
         logger.warning("queue %s: %s", self.vrings[index].name, error)
         with self._status_lock:
             live = self._status & DRIVER_OK
-            if self._status:    # a transport without a status register has nothing to set it in
+            if self._status:  # a transport without a status register has nothing to set it in
                 self._status |= DEVICE_NEEDS_RESET
         if live:
             self.config_changed()

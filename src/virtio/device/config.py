@@ -24,7 +24,7 @@ from virtio.spec.layout import Field, Struct
 
 __all__ = ["ConfigSpace"]
 
-LARGEST = 1 << 16       # bytes a driver may read at once; no device's configuration comes near it
+LARGEST = 1 << 16  # bytes a driver may read at once; no device's configuration comes near it
 
 
 class NoFields(Struct, name="no configuration"):
@@ -177,5 +177,5 @@ class ConfigSpace:
 
 def _range(field: Field[Any]) -> tuple[int, int]:
     """A field's first byte, and the byte after its last."""
-    assert field.offset is not None     # no variable arrays here
+    assert field.offset is not None  # no variable arrays here
     return field.offset, field.offset + field.size

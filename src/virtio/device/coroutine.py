@@ -27,7 +27,7 @@ __all__ = ["CoroutineWorker"]
 
 logger = logging.getLogger("virtio.device")
 
-POLL_SECONDS = 0.001        # between looks at the ring of a driver that cannot signal
+POLL_SECONDS = 0.001  # between looks at the ring of a driver that cannot signal
 
 
 class CoroutineWorker(QueueWorker):

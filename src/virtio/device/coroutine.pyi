@@ -3,6 +3,8 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from virtio.device.loop import LoopThread
 from virtio.device.request import Request
 from virtio.device.worker import QueueWorker
@@ -10,6 +12,7 @@ from virtio.virtqueue.queue import DeviceQueue
 
 __all__ = ["CoroutineWorker"]
 
+@disjoint_base
 class CoroutineWorker(QueueWorker):
     """Runs ``handler(request)``, a coroutine, as a task for each request."""
 

@@ -10,7 +10,7 @@ __all__ = ["FailureLog"]
 
 logger = logging.getLogger("virtio.device")
 
-QUIET = 60.0        # seconds in which another failure of the same kind is only counted
+QUIET = 60.0  # seconds in which another failure of the same kind is only counted
 
 
 class FailureLog:

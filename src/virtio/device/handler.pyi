@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from virtio.device.request import Request
 from virtio.device.worker import QueueWorker
 from virtio.virtqueue.queue import DeviceQueue
 
 __all__ = ["HandlerWorker"]
 
+@disjoint_base
 class HandlerWorker(QueueWorker):
     """Calls ``handler(request)`` for each request, on the queue's own thread."""
 

@@ -8,7 +8,7 @@ from virtio.errors import UsageError
 
 __all__ = ["LARGEST_QUEUE", "Queue"]
 
-LARGEST_QUEUE = 32768       # virtio 1.4, 2.7 and 2.8
+LARGEST_QUEUE = 32768  # virtio 1.4, 2.7 and 2.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class Queue:
     """
 
     name: str
-    size: int = 256         # descriptors the driver may use at most
+    size: int = 256  # descriptors the driver may use at most
     count: int = 1
-    drain: float = 10.0     # seconds that stopping waits for requests in flight before giving them up
+    drain: float = 10.0  # seconds that stopping waits for requests in flight before giving them up
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

@@ -18,7 +18,7 @@ from cython.cimports.libc.string import memcpy, memmove
 from cython.cimports.virtio.device.worker import QueueWorker
 from cython.cimports.virtio.virtqueue.queue import Chain
 
-from virtio.errors import RequestError
+from virtio.errors import RequestUseError
 
 __all__ = ["Request"]
 
@@ -27,7 +27,7 @@ class Request:
     """A descriptor chain, from its taking to its completion. Made by the worker, handed to the handler.
 
     It is the device's until ``complete`` is called, or the handler returns or raises; after that every use
-    raises RequestError. Its views stay safe to look at for as long as they are kept, but what they show is
+    raises RequestUseError. Its views stay safe to look at for as long as they are kept, but what they show is
     then the driver's.
     """
 
@@ -76,12 +76,12 @@ class Request:
     def writable(self):
         """The writable part as a memoryview over guest memory, to be used with ``complete(written)``.
 
-        Raises RequestError where the driver scattered it over several buffers.
+        Raises RequestUseError where the driver scattered it over several buffers.
         """
         chain = self.open()
         if self.writable_view is None:
             if chain.writable > 1:
-                raise RequestError(
+                raise RequestUseError(
                     f"the writable part of {self!r} lies in {chain.writable} separate buffers: "
                     "use write() or writable_parts"
                 )
@@ -117,7 +117,7 @@ class Request:
     def write(self, data):
         """Append ``data``, any bytes-like object, to the writable part. Returns its length in bytes.
 
-        Raises RequestError, and writes nothing, if it does not fit.
+        Raises RequestUseError, and writes nothing, if it does not fit.
         """
         chain = self.open()
         buffer = cython.declare(Py_buffer)
@@ -125,7 +125,7 @@ class Request:
         size: uint64_t = buffer.len
         try:
             if size > chain.writable_length - self.writing.passed:
-                raise RequestError(
+                raise RequestUseError(
                     f"{size} bytes do not fit: {self!r} has room for "
                     f"{chain.writable_length - self.writing.passed} more"
                 )
@@ -137,7 +137,7 @@ class Request:
     def complete(self, written=None):
         """Give the request back to the driver: ``written`` bytes of its writable part were written.
 
-        None counts what ``write`` wrote. Raises RequestError if it was given back already, or if
+        None counts what ``write`` wrote. Raises RequestUseError if it was given back already, or if
         ``written`` is more than the writable part.
         """
         chain = self.open()
@@ -146,7 +146,7 @@ class Request:
         elif 0 <= written <= chain.writable_length:
             self.finish(written)
         else:
-            raise RequestError(f"{written} bytes cannot have been written to {self!r}")
+            raise RequestUseError(f"{written} bytes cannot have been written to {self!r}")
         self.worker.gave()
 
     def __repr__(self):
@@ -161,7 +161,7 @@ class Request:
 
     def open(self):
         if self.chain == cython.NULL:
-            raise RequestError(f"{self!r} belongs to the driver again")
+            raise RequestUseError(f"{self!r} belongs to the driver again")
         return self.chain
 
     def done(self):
@@ -210,7 +210,7 @@ def new_request(worker: QueueWorker, chain: cython.pointer[Chain]) -> Request:
 @cython.cfunc
 def release(view):
     """Cut a view off from guest memory, unless someone still looks through it."""
-    with contextlib.suppress(BufferError):      # its holder keeps the memory mapped
+    with contextlib.suppress(BufferError):  # its holder keeps the memory mapped
         view.release()
 
 
@@ -256,6 +256,6 @@ def scatter(
     run: uint64_t = 0
     while size > 0:
         target = step(chain, cursor, size, cython.address(run))
-        memmove(target, data, run)      # the source may be a view of this very memory
+        memmove(target, data, run)  # the source may be a view of this very memory
         data += run
         size -= run

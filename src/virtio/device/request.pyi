@@ -10,6 +10,7 @@ __all__ = ["Request"]
 class Request:
     """A descriptor chain, from its taking to its completion. Made by the worker, handed to the handler."""
 
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
     @property
     def queue_index(self) -> int: ...
     @property

@@ -36,8 +36,8 @@ __all__ = ["Vring"]
 
 logger = logging.getLogger("virtio.device")
 
-LOG_EVERY = 1.0         # seconds between reminders that a queue is still waiting for its requests
-AFTER_CANCEL = 1.0      # seconds that cancelled coroutines get to clean up
+LOG_EVERY = 1.0  # seconds between reminders that a queue is still waiting for its requests
+AFTER_CANCEL = 1.0  # seconds that cancelled coroutines get to clean up
 
 
 class Addresses(NamedTuple):
@@ -247,13 +247,13 @@ class Vring:
         """Begin serving if nothing is missing any more."""
         memory = self._attachment.memory
         ready = self._started and self._enabled and self._addresses is not None and memory is not None
-        if not ready or self._worker is not None:
+        if not ready or self._worker is not None or self.error is not None:
             return
+        queue = self._make_queue()
         self._attachment.make_ready()
-        worker = self._attachment.device.make_worker(self.index, self._make_queue())
+        worker = self._attachment.device.make_worker(self.index, queue)
         self._configure(worker)
         worker.start()
-        self.error = None
         self._worker = worker
 
     def _configure(self, worker: QueueWorker) -> None:
@@ -290,13 +290,13 @@ class Vring:
         assert worker is not None
         with self._reporting():
             if self.error is not None or memory is None:
-                self._discard()     # lets go of the old memory
+                self._discard()  # lets go of the old memory
                 return
             if self._areas(memory) == worker.queue.areas:
                 worker.queue.set_memory(memory)
                 worker.replace(worker.queue)
             else:
-                self._pause()       # chains in flight belong to the old ring: they must be back first
+                self._pause()  # chains in flight belong to the old ring: they must be back first
                 self._state = worker.queue.state()
                 worker.replace(self._make_queue())
             self._configure(worker)
@@ -380,7 +380,7 @@ class Vring:
         if self._fds[which] >= 0:
             os.close(self._fds[which])
         if fd is not None:
-            os.set_blocking(fd, False)      # a peer must not be able to make us wait in read or write
+            os.set_blocking(fd, False)  # a peer must not be able to make us wait in read or write
         self._fds[which] = -1 if fd is None else fd
 
     def _exchange(self, which: str, fd: int | None) -> None:
@@ -390,11 +390,11 @@ class Vring:
                 self._set_fd(which, fd)
             return
         os.set_blocking(fd, False)
-        os.dup2(fd, self._fds[which], inheritable=False)    # atomic: the worker goes on with the number
+        os.dup2(fd, self._fds[which], inheritable=False)  # atomic: the worker goes on with the number
         os.close(fd)
 
 
 def _signal(fd: int) -> None:
     if fd >= 0:
         with contextlib.suppress(OSError):
-            os.write(fd, (1).to_bytes(8, "little"))     # eventfd_write refuses the pipes some peers send
+            os.write(fd, (1).to_bytes(8, "little"))  # eventfd_write refuses the pipes some peers send

@@ -355,7 +355,7 @@ class QueueWorker:
         """Serve no more, for a fault or an address that is not yet translated."""
         self.halted = reason
         if reason != RING_IOTLB_MISS:
-            self.queue.fault = reason       # memory that vanished may have looked like another fault first
+            self.queue.fault = reason  # memory that vanished may have looked like another fault first
             if self.err_fd >= 0:
                 signal_fd(self.err_fd)
         with cython.gil:
@@ -412,7 +412,7 @@ class QueueWorker:
 
     def adapt(self, slept):
         """Poll longer if a longer poll would have saved this sleep, else less, down to not at all."""
-        if slept <= self.poll_ns + self.poll_ns // 2:   # the wake-up itself is part of what was measured
+        if slept <= self.poll_ns + self.poll_ns // 2:  # the wake-up itself is part of what was measured
             self.window_ns = min(self.poll_ns, max(self.window_ns * 2, 10000))
         else:
             self.window_ns = self.window_ns // 2 if self.window_ns > 4000 else 0
@@ -424,11 +424,11 @@ class QueueWorker:
         timed: cython.bint = for_kick and self.kick_fd < 0 and not self.in_band
         slots[0].fd = self.wake_fd
         slots[1].fd = self.completion_fd
-        slots[2].fd = self.kick_fd if for_kick else -1      # ppoll skips negative fds
+        slots[2].fd = self.kick_fd if for_kick else -1  # ppoll skips negative fds
         slots[0].events = slots[1].events = slots[2].events = POLLIN
         slots[0].revents = slots[1].revents = slots[2].revents = 0
         limit.tv_sec = 0
-        limit.tv_nsec = 1000000     # a driver that cannot signal is looked at each millisecond
+        limit.tv_nsec = 1000000  # a driver that cannot signal is looked at each millisecond
         if ppoll(slots, 3, cython.address(limit) if timed else cython.NULL, cython.NULL) <= 0:
             return
         if slots[0].revents != 0:

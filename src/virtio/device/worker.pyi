@@ -1,13 +1,16 @@
 """The loop that serves one queue: poll, take, act, publish, notify, sleep."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, type_check_only
+
+from typing_extensions import disjoint_base
 
 from virtio.errors import VirtioError
 from virtio.virtqueue.queue import DeviceQueue
 
 __all__ = ["QueueWorker"]
 
+@type_check_only
 class Listener(Protocol):
     """What a worker reports to, on its own thread."""
 
@@ -15,6 +18,7 @@ class Listener(Protocol):
     def on_miss(self, address: int) -> None: ...
     def on_call(self) -> None: ...
 
+@disjoint_base
 class QueueWorker:
     """Serves one DeviceQueue on a thread of its own. A device's engine subclasses it."""
 

@@ -1,8 +1,8 @@
 """Drivers: a device behind any transport as a Python object.
 
 ``Blk`` and ``Entropy`` connect to vhost-user back-ends, pyvirtio's or anybody's; ``virtio.drivers.aio`` has
-the same for asyncio; ``Driver`` is what a driver for another device type builds on, ``Transport`` what another
-way of reaching devices implements.
+the same for asyncio; ``Driver`` is what a driver for another device type builds on, ``Transport`` what
+another way of reaching devices implements.
 """
 
 from virtio.drivers.blk import Blk, BlkFile, BlkOptions, BlkRequest

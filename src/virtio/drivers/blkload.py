@@ -1,7 +1,7 @@
 """A load generator for block devices: one queue, one thread, no GIL.
 
 `BlkLoad` keeps ``depth`` requests in flight on a queue lent by `RequestQueue.exclusive`, reaps them in
-batches, starts others in their place and publishes once a batch. `virtio.drivers.load` is its comfortable face.
+batches, starts others in their place and publishes once a batch. `virtio.drivers.load` is its face.
 
 When verifying, every 512-byte sector written carries its own address, a generation that grows with each
 write, and a pattern made from the two; what is read must be what was last written there.

@@ -31,8 +31,8 @@ class LoadOptions:
     ``depth`` requests of ``block_size`` bytes are in flight on each of the disk's queues, ``read_percent`` of
     them reads, the rest writes, at random or one after the other, within the first ``span`` bytes (all if
     None). It ends after ``seconds`` or after ``requests`` (on all queues together), whatever comes
-    first. ``polling`` spins for completions; else the generator sleeps on its bell. ``verify`` checks all data
-    read that was written in the same run.
+    first. ``polling`` spins for completions; else the generator sleeps on its bell. ``verify`` checks the
+    data read that was written in the same run.
     """
 
     block_size: int = 4096
@@ -87,8 +87,8 @@ class LoadResult:
 def run_load(disk: Blk, options: LoadOptions) -> LoadResult:
     """Drive all of the disk's queues at once; nothing else may use it meanwhile.
 
-    UsageError for what cannot be done, and what the driver raises if the device fails. Requests that the device
-    answers with an error are counted, not raised.
+    UsageError for what cannot be done, and what the driver raises if the device fails. Requests that the
+    device answers with an error are counted, not raised.
     """
     _check(disk, options)
     with ExitStack() as stack:

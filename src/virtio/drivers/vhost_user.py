@@ -10,6 +10,7 @@ from contextlib import suppress
 from socket import socket
 from typing import Self
 
+from virtio.drivers.connecting import open_frontend
 from virtio.drivers.memory import SharedRegion
 from virtio.drivers.transport import Event, EventKind, QueueAddresses, QueueFds
 from virtio.errors import RefusedError, UnsupportedRequestError, VirtioError
@@ -71,9 +72,7 @@ class VhostUserTransport:
         def changed() -> None:
             os.eventfd_write(self._config_fd, 1)
 
-        if isinstance(sock, socket):
-            return Frontend.from_socket(sock, timeout=timeout, on_config_change=changed)
-        return Frontend.connect(sock, timeout=timeout, on_config_change=changed)
+        return open_frontend(sock, timeout, changed)
 
     @classmethod
     def connect(cls, address: str | os.PathLike[str] | socket, *, timeout: float | None = 30.0) -> Self:

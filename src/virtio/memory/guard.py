@@ -30,7 +30,6 @@ from cython.cimports.virtio.memory.atomic import (
     SEQ_CST,
     add_int,
     fence,
-    load_int,
     load_pointer,
     load_u64,
     store_int,
@@ -179,12 +178,14 @@ def _replace(address: uint64_t) -> cython.bint:
 def _pass_on(number: cython.int, info: cython.pointer[siginfo_t], context: cython.p_void) -> cython.void:
     """Let the earlier handler have it; a second time round the default, lest two handlers play ball."""
     wanted: action = _previous
-    if wanted.sa_flags & SA_SIGINFO:
+    again: cython.bint = add_int(cython.address(_passed_on), 1, RELAXED) != 0
+    if wanted.sa_flags & SA_SIGINFO and not again:
         wanted.sa_sigaction(number, info, context)
+        store_int(cython.address(_passed_on), 0, RELAXED)
         return
-    if wanted.sa_handler == SIG_IGN or load_int(cython.address(_passed_on), RELAXED):
+    if wanted.sa_handler == SIG_IGN or again:
         wanted.sa_handler = SIG_DFL
-    store_int(cython.address(_passed_on), 1, RELAXED)
+        wanted.sa_flags = 0
     sigaction(number, cython.address(wanted), cython.NULL)
     # A real fault happens again when the instruction is run again; a signal that was sent does not.
     if info.si_code <= 0:

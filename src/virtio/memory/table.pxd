@@ -34,6 +34,7 @@ cdef struct Table:
     bint iotlb          # an address outside is not yet translated, rather than wrong
     uint8_t *log        # dirty bitmap, one bit a 4 KiB page of guest address; NULL when not logging
     uint64_t log_size   # bytes in it
+    const int *log_faulted  # set when a page of the log vanished: what was written is not known
 
 
 cdef Region *search(const Table *table, uint64_t address) noexcept nogil

@@ -213,7 +213,7 @@ class GuestMemory:
 
     @property
     def faulted(self) -> bool:
-        """Whether a page of any region vanished (its file was truncated, or could not be read)."""
+        """Whether a page of a region or of the dirty log vanished: a truncated or unreadable file."""
         return any_faulted(cython.address(self.table))
 
     @property
@@ -249,6 +249,7 @@ class GuestMemory:
         changed.dirty_log = self.dirty_log
         changed.table.log = self.table.log
         changed.table.log_size = self.table.log_size
+        changed.table.log_faulted = self.table.log_faulted
         return changed
 
     def with_log(self, fd: int | None, size: int = 0, offset: int = 0) -> "GuestMemory":
@@ -261,6 +262,7 @@ class GuestMemory:
             changed.dirty_log = Mapping.from_fd(fd, size, offset=offset)
             changed.table.log = cython.cast(cython.pointer[uint8_t], changed.dirty_log.host)
             changed.table.log_size = size
+            changed.table.log_faulted = changed.dirty_log.fault
         return changed
 
     def user_to_guest(self, user_address: int) -> int:
@@ -358,6 +360,8 @@ def search(table: cython.pointer[cython.const[Table]], address: uint64_t) -> cyt
 
 def any_faulted(table: cython.pointer[cython.const[Table]]) -> cython.bint:
     i: cython.int
+    if table.log_faulted != cython.NULL and load_int(table.log_faulted, RELAXED):
+        return True
     for i in range(table.count):  # noqa: SIM110 - no generators without the GIL
         if load_int(table.regions[i].faulted, RELAXED):
             return True

@@ -33,6 +33,7 @@ CMD_ID_STOP = 0
 CMD_ID_DONE = 1
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_balloon_config"):
     """Configuration space; little-endian on the legacy interface too."""
 
@@ -42,6 +43,7 @@ class Config(Struct, name="virtio_balloon_config"):
     poison_val = le32(feature="PAGE_POISON", doc="written by the driver")
 
 
+# Device Operation / Memory Statistics
 class Stat(Struct, name="virtio_balloon_stat"):
     """One statistic."""
 

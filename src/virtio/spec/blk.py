@@ -92,6 +92,7 @@ PRE_EOL_INFO_URGENT = 3
 WRITE_ZEROES_FLAG_UNMAP = 1
 
 
+# Device configuration layout
 class Geometry(Struct, name="virtio_blk_geometry"):
     """Disk-style geometry."""
 
@@ -146,6 +147,7 @@ class Config(Struct, name="virtio_blk_config"):
     zoned = array(Zoned, feature="ZONED")
 
 
+# Device Operation
 class ReqHeader(Struct, name="virtio_blk_req", part="readable"):
     """What every request begins with."""
 
@@ -202,6 +204,7 @@ class ZoneReport(Struct, name="virtio_blk_zone_report", part="writable"):
     zones = array(ZoneDescriptor, "nr_zones")
 
 
+# Device Operation / Legacy Interface: Device Operation
 class ScsiPcStatus(Struct, name="virtio_scsi_pc_req", part="writable"):
     """What a SCSI packet command ends with (legacy)."""
 

@@ -32,12 +32,14 @@ SET_CTRL_MODE_START = 0x0201
 SET_CTRL_MODE_STOP = 0x0202
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_can_config"):
     """Configuration space."""
 
     status = le16(doc="bits S_*")
 
 
+# Device Operation / Controller Mode
 class ControlOut(Struct, name="virtio_can_control_out"):
     """A control request."""
 
@@ -69,6 +71,7 @@ class TxIn(Struct, name="virtio_can_tx_in"):
     result = u8()
 
 
+# Device Operation / CAN Message Reception
 class Rx(Struct, name="virtio_can_rx"):
     """A message received."""
 

@@ -21,6 +21,7 @@ EVENT_PORT_OPEN = 6
 EVENT_PORT_NAME = 7
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_console_config"):
     """Configuration space."""
 
@@ -30,6 +31,7 @@ class Config(Struct, name="virtio_console_config"):
     emerg_wr = le32(feature="EMERG_WRITE", doc="a character to print at once; written by the driver")
 
 
+# Device Operation / Multiport Device Operation
 class Control(Struct, name="virtio_console_control"):
     """A message on the control queues; a name or a size may follow it."""
 

@@ -153,6 +153,7 @@ OP_ENCRYPT = 1
 OP_DECRYPT = 2
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_crypto_config"):
     """Configuration space."""
 
@@ -171,6 +172,7 @@ class Config(Struct, name="virtio_crypto_config"):
     max_size = le64(doc="bytes of a request")
 
 
+# Device Operation / Control Virtqueue
 class CtrlHeader(Struct, name="virtio_crypto_ctrl_header"):
     """What a control request begins with."""
 
@@ -180,6 +182,7 @@ class CtrlHeader(Struct, name="virtio_crypto_ctrl_header"):
     reserved = le32()
 
 
+# Device Operation / Control Virtqueue / Session operation
 class CreateSessionInput(Struct, name="virtio_crypto_create_session_input"):
     """The answer to CREATE_SESSION."""
 
@@ -200,6 +203,7 @@ class DestroySessionInput(Struct, name="virtio_crypto_destroy_session_input", pa
     status = u8()
 
 
+# Device Operation / Control Virtqueue / Session operation / Session operation: HASH session
 class HashCreateSessionFlf(Struct, name="virtio_crypto_hash_create_session_flf", part="readable"):
     """HASH_CREATE_SESSION."""
 
@@ -207,6 +211,7 @@ class HashCreateSessionFlf(Struct, name="virtio_crypto_hash_create_session_flf",
     hash_result_len = le32()
 
 
+# Device Operation / Control Virtqueue / Session operation / Session operation: MAC session
 class MacCreateSessionFlf(Struct, name="virtio_crypto_mac_create_session_flf", part="readable"):
     """MAC_CREATE_SESSION."""
 
@@ -222,6 +227,7 @@ class MacCreateSessionVlf(Struct, name="virtio_crypto_mac_create_session_vlf", p
     auth_key = u8("auth_key_len")
 
 
+# Device Operation / Control Virtqueue / Session operation / Session operation: Symmetric algorithms session
 class CipherSessionFlf(Struct, name="virtio_crypto_cipher_session_flf", part="readable"):
     """A cipher of CIPHER_CREATE_SESSION."""
 
@@ -269,6 +275,7 @@ class SymCreateSessionVlf(Struct, name="virtio_crypto_sym_create_session_vlf", p
     op_vlf = u8("vlf_len")
 
 
+# Device Operation / Control Virtqueue / Session operation / Session operation: AEAD session
 class AeadCreateSessionFlf(Struct, name="virtio_crypto_aead_create_session_flf", part="readable"):
     """AEAD_CREATE_SESSION."""
 
@@ -286,6 +293,7 @@ class AeadCreateSessionVlf(Struct, name="virtio_crypto_aead_create_session_vlf",
     key = u8("key_len")
 
 
+# Device Operation / Control Virtqueue / Session operation / Session operation: AKCIPHER session
 class RsaSessionPara(Struct, name="virtio_crypto_rsa_session_para"):
     """Parameters of RSA."""
 
@@ -336,6 +344,10 @@ DEVICE = DeviceType(
         "RSA_": "RSA padding and hashes",
         "CURVE_": "curves of ECDSA",
         "OP_": "directions",
+        "NO_": "none of a service's algorithms",
+        "IPSEC_MODE_": "modes of IPsec",
+        "IPSEC_DIR_": "directions of IPsec",
+        "IPSEC_OPTION_": "bit numbers of the options of IPsec",
     },
-    more=("virtio.spec.crypto_data", "virtio.spec.crypto_ipsec"),
+    more=("virtio.spec.crypto_data", "virtio.spec.crypto_stateless", "virtio.spec.crypto_ipsec"),
 )

@@ -32,6 +32,7 @@ IPSEC_OPTION_ECN = 5
 IPSEC_OPTION_SA_LIFETIME = 6
 
 
+# VIRTIO_CRYPTO_IPSEC_RESOURCE_CAP
 class IpsecResourceCap(Struct, name="virtio_crypto_ipsec_resource_cap"):
     """How many security associations there may be."""
 
@@ -39,6 +40,7 @@ class IpsecResourceCap(Struct, name="virtio_crypto_ipsec_resource_cap"):
     outb_sa_limit = le32()
 
 
+# VIRTIO_CRYPTO_IPSEC_SA_CAP
 class IpsecModeCap(Struct, name="virtio_crypto_ipsec_mode_cap"):
     """What a mode can do."""
 
@@ -62,6 +64,7 @@ class IpsecSaCapData(Struct, name="virtio_crypto_ipsec_sa_cap_data"):
     cap_mode = array(IpsecModeCap, "...")
 
 
+# Device Operation / IPsec Service Operation / Resource objects / VIRTIO-CRYPTO-RESOURCE-OBJ-IPSEC-OUTBOUND-SA
 class InAddr(Struct, name="in_addr"):
     """An IPv4 address."""
 
@@ -152,6 +155,7 @@ class ResourceObjIpsecSa256bKey(Struct, name="virtio_crypto_resource_obj_ipsec_s
     life = array(IpsecLifetime)
 
 
+# Data processing
 class IpsecDataFlf(Struct, name="virtio_crypto_ipsec_data_flf"):
     """An IPsec request."""
 

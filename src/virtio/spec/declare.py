@@ -2,7 +2,8 @@
 
 A device type's module (``virtio.spec.blk``) holds plain integers named as in the specification without the
 device's own prefix (``VIRTIO_BLK_T_IN`` is ``T_IN``), structures (``virtio.spec.layout``) and one
-``DEVICE = DeviceType(...)``, which finds the others in the module.
+``DEVICE = DeviceType(...)``, which finds the others in the module. A comment above a structure names the
+section of the chapter that the structure and those after it come from.
 """
 
 from __future__ import annotations
@@ -104,27 +105,28 @@ class DeviceType:
         }
 
     def constants(self, group: str) -> dict[str, int]:
-        """The constants of a group: ``constants("T_")`` gives ``{"IN": 0, ...}``."""
-        return {
-            key[len(group) :]: value
-            for key, value in self._names()
-            if key.startswith(group) and type(value) is int
-        }
+        """The constants of a group: ``constants("T_")`` gives ``{"IN": 0, ...}``.
+
+        A constant belongs to the group with the longest prefix that it has.
+        """
+        return {key[len(group) :]: value for key, value in self._integers() if self._group(key) == group}
 
     @property
     def other_constants(self) -> dict[str, int]:
         """The constants that belong to no group."""
-        prefixes = tuple(self.groups)
-        return {
-            key: value
-            for key, value in self._names()
-            if type(value) is int and key.isupper() and not key.startswith(prefixes)
-        }
+        return {key: value for key, value in self._integers() if not self._group(key)}
 
     def constant_name(self, group: str, value: int) -> str:
         """The name of a constant without its group's prefix, or the number in words if it has none."""
         names = (name for name, number in self.constants(group).items() if number == value)
         return next(names, f"{value:#x}")
+
+    def _integers(self) -> list[tuple[str, int]]:
+        return [(key, value) for key, value in self._names() if type(value) is int]
+
+    def _group(self, constant: str) -> str:
+        prefixes = (prefix for prefix in self.groups if constant.startswith(prefix))
+        return max(prefixes, key=len, default="")
 
     def _names(self) -> list[tuple[str, object]]:
         names = dict(vars(sys.modules[self.module]))

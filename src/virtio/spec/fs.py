@@ -15,6 +15,7 @@ F_NOTIFICATION = Feature(0, "FUSE notify messages")
 SHM_ID_DAX = 0
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_fs_config"):
     """Configuration space."""
 

@@ -38,6 +38,7 @@ IRQ_STATUS_INVALID = 0x0
 IRQ_STATUS_VALID = 0x1
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_gpio_config"):
     """Configuration space."""
 
@@ -46,6 +47,7 @@ class Config(Struct, name="virtio_gpio_config"):
     gpio_names_size = le32(doc="bytes")
 
 
+# requestq Operation
 class Request(Struct, name="virtio_gpio_request"):
     """A request."""
 
@@ -61,6 +63,7 @@ class Response(Struct, name="virtio_gpio_response"):
     value = u8()
 
 
+# requestq Operation / Get Line Names
 class ResponseN(Struct, name="virtio_gpio_response_N", part="writable"):
     """The answer to GET_LINE_NAMES."""
 
@@ -68,6 +71,7 @@ class ResponseN(Struct, name="virtio_gpio_response_N", part="writable"):
     value = u8("...", doc="Config.gpio_names_size bytes: a zero-terminated string per line")
 
 
+# eventq Operation
 class IrqRequest(Struct, name="virtio_gpio_irq_request"):
     """A buffer that waits for an interrupt of a line."""
 

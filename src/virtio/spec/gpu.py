@@ -106,6 +106,7 @@ SHM_ID_UNDEFINED = 0
 SHM_ID_HOST_VISIBLE = 1
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_gpu_config"):
     """Configuration space."""
 
@@ -116,6 +117,7 @@ class Config(Struct, name="virtio_gpu_config"):
     blob_alignment = le32(feature="BLOB_ALIGNMENT")
 
 
+# Device Operation / Device Operation: Request header
 class CtrlHdr(Struct, name="virtio_gpu_ctrl_hdr"):
     """What every request and response begins with."""
 
@@ -127,6 +129,7 @@ class CtrlHdr(Struct, name="virtio_gpu_ctrl_hdr"):
     padding = u8(3)
 
 
+# Device Operation / Device Operation: controlq
 class Rect(Struct, name="virtio_gpu_rect"):
     """A rectangle, in pixels."""
 
@@ -313,6 +316,7 @@ class SetScanoutBlob(Struct, name="virtio_gpu_set_scanout_blob"):
     offsets = le32(4)
 
 
+# Device Operation / Device Operation: controlq (3d)
 class CtxCreate(Struct, name="virtio_gpu_ctx_create"):
     """CTX_CREATE."""
 
@@ -347,6 +351,7 @@ class ResourceUnmapBlob(Struct, name="virtio_gpu_resource_unmap_blob"):
     padding = le32()
 
 
+# Device Operation / Device Operation: cursorq
 class CursorPos(Struct, name="virtio_gpu_cursor_pos"):
     """Where a cursor is."""
 

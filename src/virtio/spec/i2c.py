@@ -17,6 +17,7 @@ MSG_OK = 0
 MSG_ERR = 1
 
 
+# Device Operation: Request Queue
 class OutHdr(Struct, name="virtio_i2c_out_hdr"):
     """What a request begins with; data follows, readable for a write, writable for a read."""
 

@@ -15,6 +15,7 @@ CFG_EV_BITS = 0x11
 CFG_ABS_INFO = 0x12
 
 
+# Device configuration layout
 class Absinfo(Struct, name="virtio_input_absinfo"):
     """The range of an absolute axis."""
 
@@ -44,6 +45,7 @@ class Config(Struct, name="virtio_input_config"):
     u = u8(128, doc="a string, a bitmap, Absinfo or Devids, as select says")
 
 
+# Device Operation
 class Event(Struct, name="virtio_input_event"):
     """An event, as Linux has it."""
 

@@ -58,6 +58,7 @@ FAULT_F_WRITE = 1 << 1
 FAULT_F_ADDRESS = 1 << 8
 
 
+# Device configuration layout
 class Range64(Struct, name="virtio_iommu_range_64"):
     """A range of addresses, both ends within."""
 
@@ -83,6 +84,7 @@ class Config(Struct, name="virtio_iommu_config"):
     reserved = u8(3)
 
 
+# Device operations
 class ReqHead(Struct, name="virtio_iommu_req_head"):
     """What a request begins with."""
 
@@ -97,6 +99,7 @@ class ReqTail(Struct, name="virtio_iommu_req_tail"):
     reserved = u8(3)
 
 
+# Device operations / ATTACH request
 class ReqAttach(Struct, name="virtio_iommu_req_attach"):
     """ATTACH."""
 
@@ -108,6 +111,7 @@ class ReqAttach(Struct, name="virtio_iommu_req_attach"):
     tail = array(ReqTail)
 
 
+# DETACH request
 class ReqDetach(Struct, name="virtio_iommu_req_detach"):
     """DETACH."""
 
@@ -118,6 +122,7 @@ class ReqDetach(Struct, name="virtio_iommu_req_detach"):
     tail = array(ReqTail)
 
 
+# Device operations / MAP request
 class ReqMap(Struct, name="virtio_iommu_req_map"):
     """MAP."""
 
@@ -130,6 +135,7 @@ class ReqMap(Struct, name="virtio_iommu_req_map"):
     tail = array(ReqTail)
 
 
+# Device operations / UNMAP request
 class ReqUnmap(Struct, name="virtio_iommu_req_unmap"):
     """UNMAP."""
 
@@ -141,6 +147,7 @@ class ReqUnmap(Struct, name="virtio_iommu_req_unmap"):
     tail = array(ReqTail)
 
 
+# Device operations / PROBE request
 class ReqProbe(Struct, name="virtio_iommu_req_probe", part="readable"):
     """PROBE."""
 
@@ -163,6 +170,7 @@ class ProbeProperty(Struct, name="virtio_iommu_probe_property"):
     length = le16(doc="bytes that follow")
 
 
+# Device operations / PROBE properties / RESVMEM
 class ProbeResvMem(Struct, name="virtio_iommu_probe_resv_mem"):
     """A reserved range of addresses."""
 
@@ -173,6 +181,7 @@ class ProbeResvMem(Struct, name="virtio_iommu_probe_resv_mem"):
     end = le64()
 
 
+# Device operations / Fault reporting
 class Fault(Struct, name="virtio_iommu_fault"):
     """An event: an access that failed."""
 

@@ -33,6 +33,7 @@ MMAP_FLAG_RW = 1 << 0
 SHM_ID_MMAP = 0
 
 
+# Device Configuration Layout
 class Config(Struct, name="virtio_media_config"):
     """Configuration space."""
 
@@ -41,6 +42,7 @@ class Config(Struct, name="virtio_media_config"):
     card = u8(32, doc="name, zero-terminated UTF-8")
 
 
+# Device Operation: Command headers
 class CmdHeader(Struct, name="virtio_media_cmd_header"):
     """What a command begins with."""
 
@@ -55,6 +57,7 @@ class RespHeader(Struct, name="virtio_media_resp_header"):
     reserved = le32()
 
 
+# Device Operation / Open Device
 class CmdOpen(Struct, name="virtio_media_cmd_open"):
     """OPEN."""
 
@@ -69,6 +72,7 @@ class RespOpen(Struct, name="virtio_media_resp_open"):
     reserved = le32()
 
 
+# Device Operation: Close device
 class CmdClose(Struct, name="virtio_media_cmd_close"):
     """CLOSE."""
 
@@ -77,6 +81,7 @@ class CmdClose(Struct, name="virtio_media_cmd_close"):
     reserved = le32()
 
 
+# Device Operation: V4L2 ioctls
 class CmdIoctl(Struct, name="virtio_media_cmd_ioctl"):
     """IOCTL; the payload follows."""
 
@@ -91,6 +96,7 @@ class RespIoctl(Struct, name="virtio_media_resp_ioctl"):
     hdr = array(RespHeader)
 
 
+# Handling of pointers to userspace memory in ioctl payload
 class SgEntry(Struct, name="virtio_media_sg_entry"):
     """A piece of guest memory."""
 
@@ -99,6 +105,7 @@ class SgEntry(Struct, name="virtio_media_sg_entry"):
     reserved = le32()
 
 
+# Device Operation: Mapping a MMAP buffer
 class CmdMmap(Struct, name="virtio_media_cmd_mmap"):
     """MMAP."""
 
@@ -116,6 +123,7 @@ class RespMmap(Struct, name="virtio_media_resp_mmap"):
     len = le64()
 
 
+# Device Operation: Unmapping a MMAP buffer
 class CmdMunmap(Struct, name="virtio_media_cmd_munmap"):
     """MUNMAP."""
 
@@ -129,6 +137,7 @@ class RespMunmap(Struct, name="virtio_media_resp_munmap"):
     hdr = array(RespHeader)
 
 
+# Device Operation: Event header
 class EventHeader(Struct, name="virtio_media_event_header"):
     """What an event begins with."""
 
@@ -136,6 +145,7 @@ class EventHeader(Struct, name="virtio_media_event_header"):
     session_id = le32()
 
 
+# Device Operation: Device-side error
 class EventError(Struct, name="virtio_media_event_error"):
     """ERROR."""
 
@@ -144,6 +154,7 @@ class EventError(Struct, name="virtio_media_event_error"):
     reserved = le32()
 
 
+# Device Operation: Dequeue buffer
 class EventDqbuf(Struct, name="virtio_media_event_dqbuf", part="writable"):
     """DQBUF."""
 
@@ -152,6 +163,7 @@ class EventDqbuf(Struct, name="virtio_media_event_dqbuf", part="writable"):
     planes = u8(64 * MAX_PLANES, doc="struct v4l2_plane each")
 
 
+# Device Operation: Emit an event
 class EventEvent(Struct, name="virtio_media_event_event", part="writable"):
     """EVENT."""
 

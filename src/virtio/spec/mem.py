@@ -28,6 +28,7 @@ STATE_UNPLUGGED = 1
 STATE_MIXED = 2
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_mem_config"):
     """Configuration space."""
 
@@ -41,6 +42,7 @@ class Config(Struct, name="virtio_mem_config"):
     requested_size = le64(doc="bytes")
 
 
+# Device Operation
 class Req(Struct, name="virtio_mem_req", part="readable"):
     """A request; PLUG, UNPLUG and STATE use addr and nb_blocks."""
 

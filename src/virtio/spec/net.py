@@ -130,6 +130,7 @@ HASH_TUNNEL_TYPE_IPIP = 1 << 7
 HASH_TUNNEL_TYPE_NVGRE = 1 << 8
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_net_config"):
     """Configuration space."""
 
@@ -145,6 +146,7 @@ class Config(Struct, name="virtio_net_config"):
     supported_tunnel_types = le32(feature="HASH_TUNNEL", doc="bits HASH_TUNNEL_TYPE_*")
 
 
+# Device Operation
 class Hdr(Struct, name="virtio_net_hdr"):
     """What precedes every packet, at its longest (32 bytes)."""
 
@@ -183,12 +185,21 @@ DEVICE = DeviceType(
         "HASH_TYPE_": "hash types",
         "HASH_REPORT_": "reported hashes",
         "HASH_TUNNEL_TYPE_": "tunnel types",
-        "CTRL_": "control classes, each followed by its commands",
-        "RSS_CTX_CTRL": "the control class of RSS contexts and its commands",
+        "CTRL_": "control classes (and RSS_CTX_CTRL)",
+        "CTRL_RX_": "commands of the class RX",
+        "CTRL_MAC_": "commands of the class MAC",
+        "CTRL_VLAN_": "commands of the class VLAN",
+        "CTRL_ANNOUNCE_": "commands of the class ANNOUNCE",
+        "CTRL_MQ_": "commands of the class MQ, and the range of VQ_PAIRS_SET",
+        "CTRL_GUEST_OFFLOADS_": "commands of the class GUEST_OFFLOADS",
+        "CTRL_NOTF_COAL_": "commands of the class NOTF_COAL",
+        "CTRL_HASH_TUNNEL_": "commands of the class HASH_TUNNEL",
+        "CTRL_STATS_": "commands of the class STATS",
+        "RSS_CTX_CTRL_": "commands of the class RSS_CTX_CTRL",
         "OFFLOAD_": "bit numbers of CTRL_GUEST_OFFLOADS_SET",
         "STATS_TYPE_": "statistics",
         "FF_MASK_TYPE_": "what a flow filter's selector matches",
-        "FF_ACTION_": "what a flow filter does",
+        "FF_ACTION_": "what a flow filter does, and its capability",
         "RESOURCE_OBJ_": "resource objects",
     },
     more=("virtio.spec.net_control", "virtio.spec.net_stats", "virtio.spec.net_flow"),

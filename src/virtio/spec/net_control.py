@@ -66,6 +66,7 @@ OFFLOAD_GUEST_USO4 = 54
 OFFLOAD_GUEST_USO6 = 55
 
 
+# Device parts / VIRTIO-NET-DEV-PART-CVQ-CFG-PART
 class DevPartCvqSelector(Struct, name="virtio_net_dev_part_cvq_selector"):
     """Which command a part of a saved device's state repeats."""
 
@@ -74,12 +75,14 @@ class DevPartCvqSelector(Struct, name="virtio_net_dev_part_cvq_selector"):
     reserved = u8(6)
 
 
+# Inner Header Hash
 class HashTunnel(Struct, name="virtnet_hash_tunnel"):
     """HASH_TUNNEL_SET."""
 
     enabled_tunnel_types = le32()
 
 
+# Device Operation / Control Virtqueue
 class Ctrl(Struct, name="virtio_net_ctrl", part="readable"):
     """A command; ``class`` in the specification is ``class_`` here."""
 
@@ -101,6 +104,7 @@ class MacAddress(Struct, name="u8[6]"):
     address = u8(6)
 
 
+# Device Operation / Control Virtqueue / Setting MAC Address Filtering
 class CtrlMac(Struct, name="virtio_net_ctrl_mac", part="readable"):
     """Half of MAC_TABLE_SET: unicast addresses, then the same again with the multicast ones."""
 
@@ -108,12 +112,14 @@ class CtrlMac(Struct, name="virtio_net_ctrl_mac", part="readable"):
     macs = array(MacAddress, "entries")
 
 
+# Device Operation / Control Virtqueue / Automatic receive steering in multiqueue mode
 class CtrlMqPairsSet(Struct, name="virtio_net_ctrl_mq_pairs_set"):
     """MQ_VQ_PAIRS_SET."""
 
     virtqueue_pairs = le16()
 
 
+# Device Operation / Control Virtqueue / Automatic receive steering in multiqueue mode / Hash calculation
 class HashConfig(Struct, name="virtio_net_hash_config"):
     """MQ_HASH_CONFIG."""
 
@@ -123,6 +129,7 @@ class HashConfig(Struct, name="virtio_net_hash_config"):
     hash_key_data = u8("hash_key_length")
 
 
+# Device Operation / Control Virtqueue / Receive-side scaling (RSS) / Setting RSS parameters
 class RssConfig(Struct, name="virtio_net_rss_config", part="readable"):
     """MQ_RSS_CONFIG. A queue is given as half its virtqueue index."""
 
@@ -135,12 +142,14 @@ class RssConfig(Struct, name="virtio_net_rss_config", part="readable"):
     hash_key_data = u8("hash_key_length")
 
 
+# Device Operation / Control Virtqueue / RSS Context / Querying RSS Context Capability
 class RssCtxCap(Struct, name="virtnet_rss_ctx_cap"):
     """The answer to RSS_CTX_CTRL_CAP_GET."""
 
     max_rss_contexts = le16()
 
 
+# Device Operation / Control Virtqueue / RSS Context / Setting RSS Context Parameters
 class RssCtxAddModify(Struct, name="virtnet_rss_ctx_add_modify", part="readable"):
     """RSS_CTX_CTRL_ADD and RSS_CTX_CTRL_MOD; a RssConfig follows."""
 
@@ -154,6 +163,7 @@ class RssCtxDel(Struct, name="virtnet_rss_ctx_del"):
     rss_ctx_id = le16()
 
 
+# Device Operation / Control Virtqueue / Notifications Coalescing
 class CtrlCoal(Struct, name="virtio_net_ctrl_coal"):
     """Coalescing of notifications."""
 

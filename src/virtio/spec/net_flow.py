@@ -39,6 +39,7 @@ RESOURCE_OBJ_IPSEC_OUTB_SA = 0x0203
 RESOURCE_OBJ_IPSEC_INB_SA = 0x0204
 
 
+# VIRTIO_NET_FF_RESOURCE_CAP
 class FfCapData(Struct, name="virtio_net_ff_cap_data"):
     """Limits of the flow filter (FF_RESOURCE_CAP)."""
 
@@ -51,6 +52,7 @@ class FfCapData(Struct, name="virtio_net_ff_cap_data"):
     reserved = u8(2)
 
 
+# VIRTIO_NET_FF_SELECTOR_CAP
 class FfSelector(Struct, name="virtio_net_ff_selector"):
     """Which part of a header is matched."""
 
@@ -70,6 +72,7 @@ class FfCapMaskData(Struct, name="virtio_net_ff_cap_mask_data"):
     selectors = u8("...", doc="count of FfSelector")
 
 
+# VIRTIO_NET_FF_ACTION_CAP
 class FfActions(Struct, name="virtio_net_ff_actions"):
     """Which actions there may be (FF_ACTION_CAP)."""
 
@@ -78,12 +81,14 @@ class FfActions(Struct, name="virtio_net_ff_actions"):
     actions = u8("count", doc="FF_ACTION_*")
 
 
+# Device Operation / Flow filter / Resource objects / VIRTIO-NET-RESOURCE-OBJ-FF-GROUP
 class ResourceObjFfGroup(Struct, name="virtio_net_resource_obj_ff_group"):
     """A group of rules."""
 
     group_priority = le16()
 
 
+# Device Operation / Flow filter / Resource objects / VIRTIO-NET-RESOURCE-OBJ-FF-CLASSIFIER
 class ResourceObjFfClassifier(Struct, name="virtio_net_resource_obj_ff_classifier"):
     """What a rule matches."""
 
@@ -92,6 +97,7 @@ class ResourceObjFfClassifier(Struct, name="virtio_net_resource_obj_ff_classifie
     selectors = u8("...", doc="count of FfSelector")
 
 
+# Device Operation / Flow filter / Resource objects / VIRTIO-NET-RESOURCE-OBJ-FF-RULE
 class ResourceObjFfRule(Struct, name="virtio_net_resource_obj_ff_rule"):
     """A rule."""
 

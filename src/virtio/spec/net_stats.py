@@ -70,12 +70,14 @@ STATS_TYPE_TX_GSO = 1 << 18
 STATS_TYPE_TX_SPEED = 1 << 19
 
 
+# Device Operation / Control Virtqueue / Device Statistics / Query Statistic Capabilities
 class StatsCapabilities(Struct, name="virtio_net_stats_capabilities"):
     """The answer to CTRL_STATS_QUERY."""
 
     supported_stats_types = le64(1)
 
 
+# Device Operation / Control Virtqueue / Device Statistics / Get Statistics
 class QueueStats(Struct, name="virtio_net_ctrl_queue_stats.stats"):
     """Which statistics of a virtqueue are asked for."""
 
@@ -100,6 +102,7 @@ class StatsReplyHdr(Struct, name="virtio_net_stats_reply_hdr"):
     size = le16()
 
 
+# Device Operation / Control Virtqueue / Device Statistics / Controlq Statistics
 class StatsCvq(Struct, name="virtio_net_stats_cvq"):
     """Of the control queue."""
 
@@ -108,6 +111,7 @@ class StatsCvq(Struct, name="virtio_net_stats_cvq"):
     ok_num = le64()
 
 
+# Device Operation / Control Virtqueue / Device Statistics / Receiveq Basic Statistics
 class StatsRxBasic(Struct, name="virtio_net_stats_rx_basic"):
     """Of a receive queue."""
 
@@ -120,6 +124,7 @@ class StatsRxBasic(Struct, name="virtio_net_stats_rx_basic"):
     rx_drop_overruns = le64()
 
 
+# Device Operation / Control Virtqueue / Device Statistics / Transmitq Basic Statistics
 class StatsTxBasic(Struct, name="virtio_net_stats_tx_basic"):
     """Of a transmit queue."""
 
@@ -132,6 +137,7 @@ class StatsTxBasic(Struct, name="virtio_net_stats_tx_basic"):
     tx_drop_malformed = le64()
 
 
+# Device Operation / Control Virtqueue / Device Statistics / Receiveq CSUM Statistics
 class StatsRxCsum(Struct, name="virtio_net_stats_rx_csum"):
     """Checksums of a receive queue."""
 
@@ -142,6 +148,7 @@ class StatsRxCsum(Struct, name="virtio_net_stats_rx_csum"):
     rx_csum_bad = le64()
 
 
+# Device Operation / Control Virtqueue / Device Statistics / Transmitq CSUM Statistics
 class StatsTxCsum(Struct, name="virtio_net_stats_tx_csum"):
     """Checksums of a transmit queue."""
 
@@ -150,6 +157,7 @@ class StatsTxCsum(Struct, name="virtio_net_stats_tx_csum"):
     tx_needs_csum = le64()
 
 
+# Device Operation / Control Virtqueue / Device Statistics / Receiveq GSO Statistics
 class StatsRxGso(Struct, name="virtio_net_stats_rx_gso"):
     """GSO of a receive queue."""
 
@@ -160,6 +168,7 @@ class StatsRxGso(Struct, name="virtio_net_stats_rx_gso"):
     rx_gso_bytes_coalesced = le64()
 
 
+# Device Operation / Control Virtqueue / Device Statistics / Transmitq GSO Statistics
 class StatsTxGso(Struct, name="virtio_net_stats_tx_gso"):
     """GSO of a transmit queue."""
 
@@ -172,6 +181,7 @@ class StatsTxGso(Struct, name="virtio_net_stats_tx_gso"):
     tx_gso_bytes_noseg = le64()
 
 
+# Device Operation / Control Virtqueue / Device Statistics / Receiveq Speed Statistics
 class StatsRxSpeed(Struct, name="virtio_net_stats_rx_speed"):
     """Limits of a receive queue."""
 
@@ -180,6 +190,7 @@ class StatsRxSpeed(Struct, name="virtio_net_stats_rx_speed"):
     rx_bytes_allowance_exceeded = le64()
 
 
+# Device Operation / Control Virtqueue / Device Statistics / Transmitq Speed Statistics
 class StatsTxSpeed(Struct, name="virtio_net_stats_tx_speed"):
     """Limits of a transmit queue."""
 

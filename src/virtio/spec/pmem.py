@@ -15,6 +15,7 @@ SHMEM_REGION_ID = 0
 REQ_TYPE_FLUSH = 0
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_pmem_config"):
     """Configuration space."""
 
@@ -22,12 +23,14 @@ class Config(Struct, name="virtio_pmem_config"):
     size = le64(doc="bytes")
 
 
+# Driver Operation / Request Queues
 class Req(Struct, name="virtio_pmem_req"):
     """A request."""
 
     type = le32(doc="one of REQ_TYPE_*")
 
 
+# Device Operation / Virtqueue return
 class Resp(Struct, name="virtio_pmem_resp"):
     """Its answer."""
 

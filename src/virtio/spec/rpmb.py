@@ -30,6 +30,7 @@ RES_NO_AUTH_KEY = 0x0007
 RES_WRITE_COUNTER_EXPIRED = 0x0080
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_rpmb_config"):
     """Configuration space."""
 
@@ -38,6 +39,7 @@ class Config(Struct, name="virtio_rpmb_config"):
     max_rd_cnt = u8(doc="frames of 256 bytes in a read")
 
 
+# Device Operation / Device Operation: Request Queue
 class Frame(Struct, name="virtio_rpmb_frame"):
     """A request or an answer; as JEDEC has it, big-endian."""
 

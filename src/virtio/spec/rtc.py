@@ -51,6 +51,7 @@ FLAG_CROSS_CAP = 1 << 0
 FLAG_ALARM_ENABLED = 1 << 0
 
 
+# Device Operation
 class ReqHead(Struct, name="virtio_rtc_req_head"):
     """What a request begins with."""
 
@@ -65,6 +66,7 @@ class RespHead(Struct, name="virtio_rtc_resp_head"):
     reserved = u8(7)
 
 
+# Device Operation / Control Requests
 class ReqCfg(Struct, name="virtio_rtc_req_cfg"):
     """REQ_CFG."""
 
@@ -114,6 +116,7 @@ class RespCrossCap(Struct, name="virtio_rtc_resp_cross_cap"):
     reserved = u8(7)
 
 
+# Device Operation / Read Requests
 class ReqRead(Struct, name="virtio_rtc_req_read"):
     """REQ_READ."""
 
@@ -146,6 +149,7 @@ class RespReadCross(Struct, name="virtio_rtc_resp_read_cross"):
     counter_cycles = le64()
 
 
+# Alarm Control Requests
 class ReqReadAlarm(Struct, name="virtio_rtc_req_read_alarm"):
     """REQ_READ_ALARM."""
 
@@ -194,6 +198,7 @@ class RespSetAlarmEnabled(Struct, name="virtio_rtc_resp_set_alarm_enabled"):
     head = array(RespHead)
 
 
+# Alarm Notifications
 class NotifHead(Struct, name="virtio_rtc_notif_head"):
     """What a notification begins with."""
 

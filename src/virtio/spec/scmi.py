@@ -10,6 +10,7 @@ F_P2A_CHANNELS = Feature(0, "notifications or delayed responses")
 F_SHARED_MEMORY = Feature(1, "statistics in shared memory")
 
 
+# Device Operation / cmdq Operation
 class Request(Struct, name="virtio_scmi_request", part="readable"):
     """A command."""
 
@@ -24,6 +25,7 @@ class Response(Struct, name="virtio_scmi_response", part="writable"):
     ret_values = u8("...")
 
 
+# eventq Operation
 class EventMsg(Struct, name="virtio_scmi_event_msg", part="writable"):
     """A notification or a delayed response."""
 

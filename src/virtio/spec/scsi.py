@@ -67,6 +67,7 @@ EVT_RESET_RESCAN = 1
 EVT_RESET_REMOVED = 2
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_scsi_config"):
     """Configuration space."""
 
@@ -82,6 +83,7 @@ class Config(Struct, name="virtio_scsi_config"):
     max_lun = le32()
 
 
+# Device Operation / Device Operation: Request Queues
 class ReqCmd(Struct, name="virtio_scsi_req_cmd", part="readable"):
     """What a command begins with; with T10_PI a ReqCmdPi follows, then the data for the device."""
 
@@ -112,6 +114,7 @@ class RespCmd(Struct, name="virtio_scsi_req_cmd", part="writable"):
     sense = u8("sense_size", doc="as long as Config.sense_size says, 96 unless changed")
 
 
+# Device Operation / Device Operation: controlq
 class CtrlTmf(Struct, name="virtio_scsi_ctrl_tmf", part="readable"):
     """A task management function."""
 
@@ -142,6 +145,7 @@ class CtrlAnResult(Struct, name="virtio_scsi_ctrl_an", part="writable"):
     response = u8()
 
 
+# Device Operation / Device Operation: eventq
 class Event(Struct, name="virtio_scsi_event", part="writable"):
     """An event."""
 

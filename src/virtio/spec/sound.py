@@ -142,6 +142,7 @@ CHMAP_BLC = 35
 CHMAP_BRC = 36
 
 
+# Device Configuration Layout
 class Config(Struct, name="virtio_snd_config"):
     """Configuration space."""
 
@@ -151,6 +152,7 @@ class Config(Struct, name="virtio_snd_config"):
     controls = le32(feature="CTLS")
 
 
+# Device Operation
 class Hdr(Struct, name="virtio_snd_hdr"):
     """What a control request and its answer begin with."""
 
@@ -164,6 +166,7 @@ class Event(Struct, name="virtio_snd_event"):
     data = le32()
 
 
+# Device Operation / Item Information Request
 class QueryInfo(Struct, name="virtio_snd_query_info"):
     """A request for information on items."""
 
@@ -179,6 +182,7 @@ class Info(Struct, name="virtio_snd_info"):
     hda_fn_nid = le32()
 
 
+# Device Operation / Jack Control Messages
 class JackHdr(Struct, name="virtio_snd_jack_hdr"):
     """What a jack request begins with."""
 
@@ -186,6 +190,7 @@ class JackHdr(Struct, name="virtio_snd_jack_hdr"):
     jack_id = le32()
 
 
+# VIRTIO_SND_R_JACK_INFO
 class JackInfo(Struct, name="virtio_snd_jack_info"):
     """A jack."""
 
@@ -197,6 +202,7 @@ class JackInfo(Struct, name="virtio_snd_jack_info"):
     padding = u8(7)
 
 
+# VIRTIO_SND_R_JACK_REMAP
 class JackRemap(Struct, name="virtio_snd_jack_remap"):
     """JACK_REMAP."""
 
@@ -205,6 +211,7 @@ class JackRemap(Struct, name="virtio_snd_jack_remap"):
     sequence = le32()
 
 
+# Device Operation / PCM Control Messages
 class PcmHdr(Struct, name="virtio_snd_pcm_hdr"):
     """What a PCM request begins with."""
 
@@ -212,6 +219,7 @@ class PcmHdr(Struct, name="virtio_snd_pcm_hdr"):
     stream_id = le32()
 
 
+# VIRTIO_SND_R_PCM_INFO
 class PcmInfo(Struct, name="virtio_snd_pcm_info"):
     """A PCM stream."""
 
@@ -225,6 +233,7 @@ class PcmInfo(Struct, name="virtio_snd_pcm_info"):
     padding = u8(5)
 
 
+# Device Operation / PCM Stream Parameters
 class PcmSetParams(Struct, name="virtio_snd_pcm_set_params"):
     """PCM_SET_PARAMS."""
 
@@ -238,6 +247,7 @@ class PcmSetParams(Struct, name="virtio_snd_pcm_set_params"):
     padding = u8()
 
 
+# Device Operation / PCM IO Messages
 class PcmXfer(Struct, name="virtio_snd_pcm_xfer"):
     """What a PCM message begins with; frames follow."""
 
@@ -251,6 +261,7 @@ class PcmStatus(Struct, name="virtio_snd_pcm_status"):
     latency_bytes = le32()
 
 
+# VIRTIO_SND_R_CHMAP_INFO
 class ChmapInfo(Struct, name="virtio_snd_chmap_info"):
     """A channel map."""
 
@@ -282,6 +293,10 @@ DEVICE = DeviceType(
         "PCM_FMT_": "sample formats",
         "PCM_RATE_": "frame rates",
         "CHMAP_": "channel positions",
+        "CTL_ROLE_": "what a control element is for",
+        "CTL_TYPE_": "what its value is",
+        "CTL_ACCESS_": "bit numbers of its access",
+        "CTL_EVT_MASK_": "bit numbers of what changed",
     },
     more=("virtio.spec.sound_ctl",),
 )

@@ -37,6 +37,7 @@ CTL_EVT_MASK_INFO = 1
 CTL_EVT_MASK_TLV = 2
 
 
+# Device Operation / Control Elements
 class CtlHdr(Struct, name="virtio_snd_ctl_hdr"):
     """What a control element request begins with."""
 
@@ -44,6 +45,7 @@ class CtlHdr(Struct, name="virtio_snd_ctl_hdr"):
     control_id = le32()
 
 
+# Query information
 class CtlInfo(Struct, name="virtio_snd_ctl_info"):
     """A control element."""
 
@@ -63,6 +65,7 @@ class CtlEnumItem(Struct, name="virtio_snd_ctl_enum_item"):
     item = u8(64)
 
 
+# Value
 class CtlIec958(Struct, name="virtio_snd_ctl_iec958"):
     """An IEC958 value."""
 
@@ -78,6 +81,7 @@ class CtlValue(Struct, name="virtio_snd_ctl_value"):
     value = u8(512, doc="as the element's type says")
 
 
+# Metadata
 class CtlTlv(Struct, name="virtio_snd_ctl_tlv"):
     """Metadata of a control element."""
 
@@ -86,6 +90,7 @@ class CtlTlv(Struct, name="virtio_snd_ctl_tlv"):
     value = le32("...", doc="length bytes")
 
 
+# Notifications
 class CtlEvent(Struct, name="virtio_snd_ctl_event"):
     """An event of a control element."""
 

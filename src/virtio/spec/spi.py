@@ -20,6 +20,7 @@ MODE_LSB_FIRST = 1 << 3
 MODE_LOOP = 1 << 4
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_spi_config"):
     """Configuration space."""
 
@@ -36,6 +37,7 @@ class Config(Struct, name="virtio_spi_config"):
     max_cs_inactive_ns = le32()
 
 
+# Device Operation: Request Queue
 class TransferHead(Struct, name="virtio_spi_transfer_head"):
     """What a transfer begins with; data to send and room for data to receive follow."""
 

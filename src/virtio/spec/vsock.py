@@ -36,12 +36,14 @@ SEQ_EOR = 1 << 1
 EVENT_TRANSPORT_RESET = 0
 
 
+# Device configuration layout
 class Config(Struct, name="virtio_vsock_config"):
     """Configuration space."""
 
     guest_cid = le64(doc="the upper 32 bits are zero")
 
 
+# Device Operation
 class Hdr(Struct, name="virtio_vsock_hdr"):
     """What every packet begins with."""
 
@@ -57,6 +59,7 @@ class Hdr(Struct, name="virtio_vsock_hdr"):
     fwd_cnt = le32(doc="bytes taken out of it, modulo 2^32")
 
 
+# Device Operation / Receive and Transmit
 class Packet(Struct, name="virtio_vsock_packet"):
     """A packet."""
 
@@ -64,6 +67,7 @@ class Packet(Struct, name="virtio_vsock_packet"):
     data = u8("len")
 
 
+# Device Operation / Device Events
 class Event(Struct, name="virtio_vsock_event"):
     """An event."""
 

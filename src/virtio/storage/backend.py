@@ -73,7 +73,8 @@ def window(segments, count, skip, found, capacity):
     return n
 
 
-def check(result: cython.longlong) -> None:
+@cython.cfunc
+def check(result: cython.longlong) -> object:
     """Raise OSError for a negative errno."""
     if result < 0:
         raise OSError(-result, os.strerror(-result))

@@ -1,7 +1,10 @@
-from typing_extensions import Buffer
+from typing import Never
+
+from typing_extensions import Buffer, disjoint_base
 
 from virtio.storage.base import Storage
 
+@disjoint_base
 class Backend:
     """Moves a storage's bytes; the base of every way to do it."""
 
@@ -16,13 +19,15 @@ class Backend:
 class NullBackend(Backend):
     """Says yes to everything and touches nothing: what remains is the cost of the rings."""
 
-    def __init__(self) -> None: ...
+    def __init__(self, *args: Never, **kwargs: Never) -> None: ...
 
+@disjoint_base
 class MemoryBackend(Backend):
     """Copies between guest memory and a shared mapping that stays as large as it is."""
 
     def __init__(self, fd: int, mapping: Buffer) -> None: ...
 
+@disjoint_base
 class PythonBackend(Backend):
     """Calls the methods of a Storage written in plain Python, with one buffer of its own a request."""
 

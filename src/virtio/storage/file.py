@@ -22,6 +22,7 @@ from virtio.errors import (
 from virtio.storage import blockdev
 from virtio.storage.base import SECTOR, checked_size
 from virtio.storage.file_backend import DirectBackend, FileBackend
+from virtio.storage.lock import holders
 from virtio.storage.lock import lock as lock_file
 from virtio.storage.native import NativeStorage
 
@@ -169,10 +170,21 @@ def _refusal(path: Path, error: OSError, *, read_only: bool, direct: bool) -> St
         access = "read" if read_only else "written"
         return StoragePermissionError(f"{path} cannot be {access}: {error.strerror}")
     if error.errno == errno.EBUSY:
-        return StorageLockedError(f"{path} is in use by the host, perhaps mounted")
+        return StorageLockedError(
+            f"{path} is in use by {', '.join(_users(path)) or 'the host, perhaps mounted'}"
+        )
     if error.errno == errno.EINVAL and direct:
         return StorageDirectError(f"the file system of {path} does not do direct I/O")
     return StorageError(f"{path} cannot be opened: {error.strerror}")
+
+
+def _users(path: Path) -> list[str]:
+    """Who has locked a device that the kernel says is in use."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return holders(fd)
+    finally:
+        os.close(fd)
 
 
 def _kind(mode: int) -> str:

@@ -25,12 +25,15 @@ cdef class FileBackend(Backend):
     cdef bint patient       # no RWF_NOWAIT here: every read is left to the threads
     cdef int transfer(self, bint writing, const iovec *segments, int count, uint64_t offset, uint64_t length,
                       int flags) noexcept nogil
+    cdef int put(self, const iovec *segments, int count, uint64_t offset, uint64_t length,
+                 int flags) noexcept nogil
     cdef int fill(self, uint64_t offset, uint64_t length) noexcept nogil
 
 
 cdef class DirectBackend(FileBackend):
     cdef readonly uint64_t alignment
     cdef pthread_rwlock_t edges
+    cdef void enter(self, uint64_t bits) noexcept nogil
     cdef bint aligned(self, const iovec *segments, int count, uint64_t offset, uint64_t length) noexcept nogil
     cdef int bounce(self, bint writing, const iovec *segments, int count, uint64_t offset, uint64_t length,
                     int flags) noexcept nogil

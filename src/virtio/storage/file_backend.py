@@ -59,7 +59,10 @@ class FileBackend(Backend):
         return self.transfer(False, segments, count, offset, length, 0)
 
     def write(self, segments, count, offset, length, durable):
-        return self.transfer(True, segments, count, offset, length, linux.RWF_DSYNC if durable else 0)
+        return self.put(segments, count, offset, length, linux.RWF_DSYNC if durable else 0)
+
+    def put(self, segments, count, offset, length, flags):
+        return self.transfer(True, segments, count, offset, length, flags)
 
     def transfer(self, writing, segments, count, offset, length, flags):
         part: iovec[64]
@@ -129,7 +132,7 @@ class FileBackend(Backend):
         segment.iov_base = memory
         while length > 0 and result == 0:
             segment.iov_len = size if size < length else length
-            result = self.write(cython.address(segment), 1, offset, segment.iov_len, False)
+            result = self.put(cython.address(segment), 1, offset, segment.iov_len, 0)
             offset += segment.iov_len
             length -= segment.iov_len
         free(memory)
@@ -166,18 +169,34 @@ class DirectBackend(FileBackend):
         return self.bounce(False, segments, count, offset, length, 0)
 
     def write(self, segments, count, offset, length, durable):
-        result: cython.int
-        flags: cython.int = linux.RWF_DSYNC if durable else 0
-        if (offset | length) & (self.alignment - 1):
+        self.enter(offset | length)
+        result: cython.int = self.put(segments, count, offset, length, linux.RWF_DSYNC if durable else 0)
+        pthread_rwlock_unlock(cython.address(self.edges))
+        return result
+
+    def discard(self, offset, length):
+        self.enter(offset | length)
+        result: cython.int = FileBackend.discard(self, offset, length)
+        pthread_rwlock_unlock(cython.address(self.edges))
+        return result
+
+    def zero(self, offset, length, unmap):
+        self.enter(offset | length)
+        result: cython.int = FileBackend.zero(self, offset, length, unmap)
+        pthread_rwlock_unlock(cython.address(self.edges))
+        return result
+
+    def enter(self, bits):
+        """Begin a change that touches parts of blocks if ``bits`` has any below the alignment."""
+        if bits & (self.alignment - 1):
             pthread_rwlock_wrlock(cython.address(self.edges))
         else:
             pthread_rwlock_rdlock(cython.address(self.edges))
+
+    def put(self, segments, count, offset, length, flags):
         if self.aligned(segments, count, offset, length):
-            result = self.transfer(True, segments, count, offset, length, flags)
-        else:
-            result = self.bounce(True, segments, count, offset, length, flags)
-        pthread_rwlock_unlock(cython.address(self.edges))
-        return result
+            return self.transfer(True, segments, count, offset, length, flags)
+        return self.bounce(True, segments, count, offset, length, flags)
 
     def aligned(self, segments, count, offset, length):
         i: cython.int

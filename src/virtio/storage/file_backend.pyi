@@ -1,5 +1,8 @@
+from typing_extensions import disjoint_base
+
 from virtio.storage.backend import Backend
 
+@disjoint_base
 class FileBackend(Backend):
     """A file or block device through the page cache."""
 
@@ -9,6 +12,7 @@ class FileBackend(Backend):
     @property
     def block_device(self) -> bool: ...
 
+@disjoint_base
 class DirectBackend(FileBackend):
     """The same past the page cache (O_DIRECT); what is not aligned goes through a buffer that is."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from virtio.memory import GuestMemory, Mapping
 from virtio.virtqueue import model
@@ -78,12 +79,12 @@ class Rig:
 
     def device(self, memory: GuestMemory, state: QueueState | None = None) -> DeviceQueue:
         """The compiled device's end."""
-        order = {} if self.packed else {"byte_order": self.byte_order}
+        order: dict[str, Any] = {} if self.packed else {"byte_order": self.byte_order}
         return device_queue(memory, self.size, *self.areas, features=self.features, state=state, **order)
 
     def driver(self, memory: GuestMemory, state: QueueState | None = None) -> DriverQueue:
         """The compiled driver's end."""
-        options: dict[str, int | str] = {} if self.packed else {"byte_order": self.byte_order}
+        options: dict[str, Any] = {} if self.packed else {"byte_order": self.byte_order}
         if self.features & INDIRECT_DESC:
             options |= {"indirect_tables": self.tables, "indirect_entries": self.table_entries}
         return driver_queue(memory, self.size, *self.areas, features=self.features, state=state, **options)

@@ -304,10 +304,15 @@ class Server:
 
 
 def _attacher(poll_us: int | None) -> Callable[..., Attachment]:
-    def attach(device: Device, **hooks: object) -> Attachment:
+    def attach(
+        device: Device,
+        *,
+        on_config_change: Callable[[], None],
+        on_fault: Callable[[int, VirtioError], None],
+    ) -> Attachment:
         from virtio.device import Attachment
 
-        return Attachment(device, poll_us=poll_us, **hooks)
+        return Attachment(device, on_config_change=on_config_change, on_fault=on_fault, poll_us=poll_us)
 
     return attach
 

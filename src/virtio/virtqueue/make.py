@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from virtio.memory import GuestMemory
+from virtio.spec.features import RING_PACKED
 from virtio.virtqueue.queue import DeviceQueue, DriverQueue
 from virtio.virtqueue.split import SplitDeviceQueue
 from virtio.virtqueue.split_driver import SplitDriverQueue
 from virtio.virtqueue.state import QueueState
 
 __all__ = ["device_queue", "driver_queue"]
-
-_RING_PACKED = 34
 
 
 def device_queue(
@@ -32,7 +31,7 @@ def device_queue(
     Raises RingAreaError when the ring cannot be there or cannot have this size.
     """
     make: Callable[..., DeviceQueue] = SplitDeviceQueue
-    if features >> _RING_PACKED & 1:
+    if features >> RING_PACKED & 1:
         # Only where it is used: a back-end must listen soon after its start.
         from virtio.virtqueue.packed import PackedDeviceQueue
 
@@ -58,7 +57,7 @@ def driver_queue(
     Raises RingAreaError when the ring cannot be there or cannot have this size.
     """
     make: Callable[..., DriverQueue] = SplitDriverQueue
-    if features >> _RING_PACKED & 1:
+    if features >> RING_PACKED & 1:
         from virtio.virtqueue.packed_driver import PackedDriverQueue
 
         make = PackedDriverQueue

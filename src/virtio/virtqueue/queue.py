@@ -15,14 +15,11 @@ from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.memory.table import GuestMemory, Region, locate
 
 from virtio.errors import DeviceError, DriverError, RingAreaError, UsageError
+from virtio.spec.features import EVENT_IDX, IN_ORDER, INDIRECT_DESC
 from virtio.virtqueue.faults import ring_error
 from virtio.virtqueue.state import QueueState
 
 __all__ = ["DeviceQueue", "DriverQueue", "PoppedChain"]
-
-_INDIRECT_DESC = 28
-_EVENT_IDX = 29
-_IN_ORDER = 35
 
 
 def _has(features: int, bit: int) -> bool:
@@ -116,9 +113,9 @@ class DeviceQueue:
             raise TypeError("a queue is made once")
         self.size = size
         self.areas = areas
-        self.indirect = _has(features, _INDIRECT_DESC)
-        self.event_idx = _has(features, _EVENT_IDX)
-        self.in_order = _has(features, _IN_ORDER)
+        self.indirect = _has(features, INDIRECT_DESC)
+        self.event_idx = _has(features, EVENT_IDX)
+        self.in_order = _has(features, IN_ORDER)
         self.former = []
         self.attach(memory)
         self.memory = memory
@@ -294,9 +291,9 @@ class DriverQueue:
         self.size = size
         self.areas = areas
         self.free_descriptors = size
-        self.indirect = _has(features, _INDIRECT_DESC)
-        self.event_idx = _has(features, _EVENT_IDX)
-        self.in_order = _has(features, _IN_ORDER)
+        self.indirect = _has(features, INDIRECT_DESC)
+        self.event_idx = _has(features, EVENT_IDX)
+        self.in_order = _has(features, IN_ORDER)
 
     # -- what Python uses
 

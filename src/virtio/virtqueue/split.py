@@ -47,12 +47,11 @@ from cython.cimports.virtio.virtqueue.queue import (
 )
 
 from virtio.errors import UsageError
+from virtio.spec.features import NOTIFY_ON_EMPTY
 from virtio.virtqueue.layout import check_split_size, split_layout
 from virtio.virtqueue.state import QueueState
 
 __all__ = ["SplitDeviceQueue"]
-
-_NOTIFY_ON_EMPTY = 24
 
 
 class SplitDeviceQueue(DeviceQueue):
@@ -77,10 +76,10 @@ class SplitDeviceQueue(DeviceQueue):
         byte_order: str = "little",
     ) -> None:
         check_split_size(size)
+        DeviceQueue.__init__(self, memory, size, (descriptors, driver_area, device_area), features)
         self.mask = size - 1
         self.swapped = byte_order != sys.byteorder
-        self.notify_on_empty = bool(features >> _NOTIFY_ON_EMPTY & 1)
-        DeviceQueue.__init__(self, memory, size, (descriptors, driver_area, device_area), features)
+        self.notify_on_empty = bool(features >> NOTIFY_ON_EMPTY & 1)
         self.signalled_known = state is None
         if state is not None:
             self.next_avail = self.seen_avail = state.avail_index & 0xFFFF

@@ -50,12 +50,11 @@ from cython.cimports.virtio.virtqueue.split import (
 )
 
 from virtio.errors import UsageError
+from virtio.spec.features import NOTIFICATION_DATA
 from virtio.virtqueue.layout import check_split_size, split_layout
 from virtio.virtqueue.state import QueueState
 
 __all__ = ["SplitDriverQueue"]
-
-_NOTIFICATION_DATA = 38
 
 
 class SplitDriverQueue(DriverQueue):
@@ -88,7 +87,7 @@ class SplitDriverQueue(DriverQueue):
         DriverQueue.__init__(self, memory, size, (descriptors, driver_area, device_area), features)
         self.mask = size - 1
         self.swapped = byte_order != sys.byteorder
-        self.with_data = bool(features >> _NOTIFICATION_DATA & 1)
+        self.with_data = bool(features >> NOTIFICATION_DATA & 1)
         self.table_entries = indirect_entries
         self.find_areas(indirect_tables)
         self.allocate()

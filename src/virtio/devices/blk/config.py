@@ -18,13 +18,13 @@ MOST_SEGMENT_BYTES = 1 << 22
 def initial_config(
     storage: Storage, *, block: int, num_queues: int, queue_size: int, writeback: bool, read_only: bool
 ) -> ConfigSpace:
-    """What the driver first reads of a disk with logical blocks of ``block`` bytes."""
+    """What the driver first reads. Part of a logical block (of ``block`` bytes) at the end is left out."""
     physical = max(storage.physical_block_size // block, 1)
     return ConfigSpace(
         spec.Config,
         writable=("writeback",),
         cut_off="max_secure_erase_sectors",
-        capacity=storage.size // spec.SECTOR_SIZE,
+        capacity=storage.size // block * block // spec.SECTOR_SIZE,
         size_max=MOST_SEGMENT_BYTES,
         seg_max=queue_size - 2,
         blk_size=block,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -18,7 +19,10 @@ from virtio.virtqueue.queue import DeviceQueue
 
 __all__ = ["Blk"]
 
+logger = logging.getLogger("virtio.blk")
+
 CACHES = ("writeback", "writethrough", "none")
+CLOSE_SECONDS = 5.0  # for requests that outlived their queue
 DRAIN_SECONDS = 60.0  # a flush of much data to a slow disk takes its time
 
 
@@ -77,7 +81,7 @@ class Blk(Device):
         self._accepted = 0
         self._disk = Disk(
             storage.backend,
-            storage.size,
+            self.config.capacity * spec.SECTOR_SIZE,
             name=storage.name,
             read_only=self.read_only,
             writeback=self._cache_after_reset,
@@ -157,14 +161,16 @@ class Blk(Device):
         return self.storage.refresh()
 
     def _resized(self, size: int) -> None:
-        self._disk.size = size
-        self.set_config(capacity=size // spec.SECTOR_SIZE)
+        self._disk.size = size - size % self.config.blk_size
+        self.set_config(capacity=self._disk.size // spec.SECTOR_SIZE)
 
     def close(self) -> None:
         """Let go of the threads, and of a storage opened here. UsageError while a driver is attached."""
         super().close()
-        self._executor.close()
-        if self._owns_storage:
+        if not self._executor.close(CLOSE_SECONDS):
+            # Closing would hand its file descriptor to someone else while a request still writes to it.
+            logger.error("%s hangs: requests to it do not end, so it stays open", self.storage.name)
+        elif self._owns_storage:
             self.storage.close()
 
     def __enter__(self) -> Blk:

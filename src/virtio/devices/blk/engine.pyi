@@ -1,3 +1,5 @@
+from typing_extensions import disjoint_base
+
 from virtio.device.worker import QueueWorker
 from virtio.devices.blk.executor import Executor
 from virtio.storage.backend import Backend
@@ -5,6 +7,7 @@ from virtio.virtqueue.queue import DeviceQueue
 
 NAMES: dict[int, str]
 
+@disjoint_base
 class Disk:
     """What the queues of one block device share; each attribute may change while they run."""
 
@@ -18,6 +21,7 @@ class Disk:
     @property
     def name(self) -> str: ...
 
+@disjoint_base
 class BlkEngine(QueueWorker):
     """Serves one request queue of a block device."""
 

@@ -41,8 +41,8 @@ cdef class Executor:
     # Put a request in line; it comes back through its lane.
     cdef void submit(self, Request *request) noexcept nogil
     cdef void spawn(self) noexcept with gil
-    cdef void serve(self) noexcept nogil
-    cdef Request *wait(self) noexcept nogil
+    cdef void serve(self, bint patient) noexcept nogil
+    cdef Request *next(self, bint patient) noexcept nogil
 
 
 # Do what the request asks, on the calling thread; sets its `status` and `result`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import cython
 from cython.cimports.libc.errno import EOPNOTSUPP
@@ -119,18 +120,22 @@ class Executor:
         pthread_cond_destroy(cython.address(self.work))
         pthread_mutex_destroy(cython.address(self.mutex))
 
-    def close(self) -> None:
-        """Let the threads end once the line is empty."""
+    def close(self, timeout: float = 5.0) -> bool:
+        """Have the threads end once the line is empty. False if some still work after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
         with cython.nogil:
             pthread_mutex_lock(cython.address(self.mutex))
             self.closing = True
             pthread_cond_broadcast(cython.address(self.work))
             pthread_mutex_unlock(cython.address(self.mutex))
+        while self.threads > 0 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return self.threads == 0
 
     def run(self) -> None:
         """Serve until there is nothing to do for a while; the target of each thread."""
         with cython.nogil:
-            self.serve()
+            self.serve(True)
 
     def submit(self, request):
         more: cython.bint
@@ -164,14 +169,13 @@ class Executor:
             alone: cython.bint = self.threads == 0
             pthread_mutex_unlock(cython.address(self.mutex))
             if alone:
-                self.threads += 1
-                self.serve()
+                self.serve(False)
 
-    def serve(self):
+    def serve(self, patient):
         request: cython.pointer[Request]
         one: uint64_t = 1
         while True:
-            request = self.wait()
+            request = self.next(patient)
             if request == cython.NULL:
                 return
             perform(self.backend, request)
@@ -180,13 +184,13 @@ class Executor:
             if push(lane, request):
                 write(lane.wake_fd, cython.address(one), 8)
 
-    def wait(self):
-        """The next request in line, or NULL when this thread should end."""
+    def next(self, patient):
+        """The next request in line, or NULL when there is none; a ``patient`` thread then ends."""
         request: cython.pointer[Request] = cython.NULL
         until = cython.declare(timespec)
         late: cython.int = 0
         pthread_mutex_lock(cython.address(self.mutex))
-        while self.first == cython.NULL and not self.closing and late == 0:
+        while patient and self.first == cython.NULL and not self.closing and late == 0:
             clock_gettime(CLOCK_REALTIME, cython.address(until))
             until.tv_sec += IDLE_SECONDS
             self.idle += 1
@@ -200,7 +204,7 @@ class Executor:
             if self.first == cython.NULL:
                 self.last = cython.NULL
             self.waiting -= 1
-        else:
+        elif patient:
             self.threads -= 1
         pthread_mutex_unlock(cython.address(self.mutex))
         return request

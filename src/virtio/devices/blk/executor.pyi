@@ -1,5 +1,8 @@
+from typing_extensions import disjoint_base
+
 from virtio.storage.backend import Backend
 
+@disjoint_base
 class Executor:
     """One device's threads. They come as they are needed, up to ``limit``, and go when they idle."""
 
@@ -9,4 +12,4 @@ class Executor:
     @property
     def threads(self) -> int: ...
     def run(self) -> None: ...
-    def close(self) -> None: ...
+    def close(self, timeout: float = 5.0) -> bool: ...

@@ -10,7 +10,8 @@ from typing import Self
 
 from virtio.drivers.blk.file import BlkFile
 from virtio.drivers.blk.operation import BlkQueue, BlkRequest, Operation, Piece
-from virtio.drivers.blk.properties import Properties, config_size, read_properties
+from virtio.drivers.blk.properties import Properties, read_properties
+from virtio.drivers.configuration import config_size
 from virtio.drivers.core import Driver, DriverOptions
 from virtio.drivers.memory import Buffer
 from virtio.drivers.queue import Segments
@@ -319,7 +320,7 @@ class Blk(Driver):
 
     def read_configuration(self) -> None:
         """Take over the configuration, and report a new capacity."""
-        size = config_size(self.features)
+        size = config_size(blk.DEVICE, self.features)
         before = self.properties.capacity
         self.properties = read_properties(self.read_config(0, size), self.features)
         if before and before != self.capacity and self._on_resize is not None:

@@ -16,7 +16,7 @@ from struct import Struct
 
 from virtio.drivers.memory import Arena, Buffer
 from virtio.drivers.queue import Request, RequestQueue, Segments, again
-from virtio.errors import DeviceError, DeviceIOError, RequestError, UnsupportedRequestError, VirtioError
+from virtio.errors import DeviceError, DeviceIOError, RequestFailedError, UnsupportedRequestError, VirtioError
 from virtio.spec import blk
 
 __all__ = ["BlkQueue", "BlkRequest", "Operation", "Piece", "name_of"]
@@ -200,7 +200,7 @@ def name_of(kind: int) -> str:
     return blk.DEVICE.constant_name("T_", kind)
 
 
-def status_error(request: BlkRequest) -> RequestError | DeviceError | None:
+def status_error(request: BlkRequest) -> RequestFailedError | DeviceError | None:
     """A finished request's status byte as an error, None if it is S_OK."""
     status = request.status
     what = f"{name_of(request.kind)} at byte {request.offset}"

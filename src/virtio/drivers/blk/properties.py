@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from virtio.spec import blk
 from virtio.spec import features as bits
 
-__all__ = ["Properties", "config_size", "read_properties"]
+__all__ = ["Properties", "read_properties"]
 
 ANY_LENGTH = 1 << 32
 
@@ -31,18 +31,8 @@ class Properties:
     write_zeroes_may_unmap: bool = False
 
 
-def config_size(features: int) -> int:
-    """How many bytes of the configuration space exist with these features (virtio 1.4, 5.2.4)."""
-    end = blk.Config.capacity.size
-    for field in blk.Config.FIELDS:
-        if field.feature and features >> getattr(blk, f"F_{field.feature}") & 1:
-            assert field.offset is not None
-            end = max(end, field.offset + field.size)
-    return end
-
-
 def read_properties(config: bytes, features: int) -> Properties:
-    """Make sense of `config_size` bytes of configuration."""
+    """Make sense of the configuration space, as much of it as the features bring with them."""
     raw = blk.Config.unpack(config.ljust(blk.Config.SIZE, b"\0"))
 
     def has(feature: int) -> bool:

@@ -158,9 +158,13 @@ class PackedDevice(DeviceEnd):
         flags = (AVAIL | USED) if self.used_wrap else 0
         self.memory.store(at + 14, 2, flags | (WRITE if written else 0))
 
-    def enable_notifications(self) -> bool:
-        """Ask for notifications (2.8.10). True if something is available already: look after asking."""
-        ask_for_events(self.memory, self.device_area, self.event_idx, (self.avail_index, self.avail_wrap))
+    def enable_notifications(self, after: int = 0) -> bool:
+        """Ask for notifications (2.8.10). True if something is available already: look after asking.
+
+        With EVENT_IDX the first ``after`` descriptors to come may go without.
+        """
+        position = advance((self.avail_index, self.avail_wrap), after, self.size)
+        ask_for_events(self.memory, self.device_area, self.event_idx, position)
         return self.available()
 
     def disable_notifications(self) -> None:
@@ -249,9 +253,13 @@ class PackedDriver(DriverEnd):
                 found.append((chain.token, chain.written or 0))
         return found
 
-    def enable_notifications(self) -> bool:
-        """Ask for notifications (2.8.10). True if something is finished already: look after asking."""
-        ask_for_events(self.memory, self.driver_area, self.event_idx, (self.used_index, self.used_wrap))
+    def enable_notifications(self, after: int = 0) -> bool:
+        """Ask for notifications (2.8.10). True if something is finished already: look after asking.
+
+        With EVENT_IDX the first ``after`` descriptors to come may go without.
+        """
+        position = advance((self.used_index, self.used_wrap), after, self.size)
+        ask_for_events(self.memory, self.driver_area, self.event_idx, position)
         return self.done()
 
     def disable_notifications(self) -> None:

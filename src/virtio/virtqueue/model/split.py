@@ -113,10 +113,14 @@ class SplitDevice(DeviceEnd):
         used_event = self.memory.load(self.driver_area + RING + 2 * self.size, 2)
         return distance(used_event, before) < distance(self.used_index, before)
 
-    def enable_notifications(self) -> bool:
-        """Ask for notifications (2.7.10). True if something is available already: look after asking."""
+    def enable_notifications(self, after: int = 0) -> bool:
+        """Ask for notifications (2.7.10). True if something is available already: look after asking.
+
+        With EVENT_IDX the first ``after`` chains to come may go without.
+        """
         if self.event_idx:
-            self.memory.store(self.device_area + RING + 8 * self.size, 2, self.avail_index)
+            event = (self.avail_index + after) % (1 << 16)
+            self.memory.store(self.device_area + RING + 8 * self.size, 2, event)
         else:
             self.memory.store(self.device_area + FLAGS, 2, 0)
         return self.available()
@@ -205,10 +209,14 @@ class SplitDriver(DriverEnd):
                 found.append((chain.token, chain.written or 0))
         return found
 
-    def enable_notifications(self) -> bool:
-        """Ask for notifications (2.7.7). True if something is finished already: look after asking."""
+    def enable_notifications(self, after: int = 0) -> bool:
+        """Ask for notifications (2.7.7). True if something is finished already: look after asking.
+
+        With EVENT_IDX the first ``after`` chains to come may go without.
+        """
         if self.event_idx:
-            self.memory.store(self.driver_area + RING + 2 * self.size, 2, self.used_index)
+            event = (self.used_index + after) % (1 << 16)
+            self.memory.store(self.driver_area + RING + 2 * self.size, 2, event)
         else:
             self.memory.store(self.driver_area + FLAGS, 2, 0)
         return self.done()

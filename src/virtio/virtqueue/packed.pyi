@@ -1,0 +1,23 @@
+from typing_extensions import disjoint_base
+
+from virtio.memory.table import GuestMemory
+from virtio.virtqueue.queue import DeviceQueue
+from virtio.virtqueue.state import QueueState
+
+__all__ = ["PackedDeviceQueue"]
+
+@disjoint_base
+class PackedDeviceQueue(DeviceQueue):
+    def __init__(
+        self,
+        memory: GuestMemory,
+        size: int,
+        descriptors: int,
+        driver_area: int,
+        device_area: int,
+        *,
+        features: int = 0,
+        state: QueueState | None = None,
+    ) -> None: ...
+    def state(self) -> QueueState: ...
+    def reset(self) -> None: ...
