@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seconds",
     type=click.FloatRange(0.1, 60),
-    default=2.0,
+    default=1.5,
     show_default=True,
     help="How long each load lasts.",
 )

@@ -22,10 +22,10 @@ CONTENT_SIZE = 32 << 20
 DEPTH = 32
 SLICE_SECONDS = 0.2
 MIXED = LoadOptions(depth=DEPTH, read_percent=50, verify=True)
-READS = LoadOptions(depth=DEPTH, polling=True)
+READS = LoadOptions(depth=DEPTH)
 
 
-def direct_act(stage: Stage, number: int, *, seconds: float = 2.0) -> Act:
+def direct_act(stage: Stage, number: int, *, seconds: float = 1.5) -> Act:
     """Serve a disk in memory and drive it; each of the two loads lasts ``seconds``."""
     act = Act("direct", "A disk served from Python, driven from Python, through a vhost-user socket")
 
