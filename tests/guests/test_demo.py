@@ -44,9 +44,12 @@ def test_plain_progress_comes_line_by_line() -> None:
     assert done.stderr.count("requests/s\n") >= 2
 
 
-def test_a_terminal_sees_it_live() -> None:
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_terminal_sees_it_live(colour: bool) -> None:
     ours, theirs = pty.openpty()
-    with subprocess.Popen([*DEMO, "--no-guest"], stdout=subprocess.PIPE, stderr=theirs) as process:
+    environment = os.environ | ({} if colour else {"NO_COLOR": "1"})
+    command = [*DEMO, "--no-guest"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=theirs) as process:
         os.close(theirs)
         seen = b""
         try:
@@ -58,6 +61,7 @@ def test_a_terminal_sees_it_live() -> None:
     assert process.returncode == 0
     assert seen.count(b"\r\x1b[K") > 3
     assert "━".encode() in seen
+    assert (b"\x1b[32m" in seen) is colour
     assert seen.endswith(b"\r\x1b[K"), "the live line is taken away at the end"
 
 

@@ -24,7 +24,7 @@ def checksums(debugfs: str, image: Path, target: Path) -> dict[str, str]:
     """
     target.mkdir()
     # Told to copy everything, it also wants to give the copies to root: that may fail, the bytes do not.
-    command = [debugfs, "-R", f"rdump / {target}", image]
+    command = [debugfs, "-R", f"rdump / {target}", str(image)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     files = [path for path in sorted(target.rglob("*")) if path.is_file() and not path.is_symlink()]
     if done.returncode != 0 or not files:

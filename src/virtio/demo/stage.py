@@ -64,15 +64,21 @@ class Stage:
     def clear(self) -> None:
         """Take the live line away."""
         if self._shown:
-            click.echo(ERASE_LINE, file=self._live, nl=False)
+            self._erase()
             self._shown = False
 
     def _show(self, text: str) -> None:
         width = shutil.get_terminal_size().columns
         if len(click.unstyle(text)) >= width:
             text = click.unstyle(text)[: width - 1]
-        click.echo(ERASE_LINE + text, file=self._live, nl=False)
+        self._erase()
+        click.echo(text, file=self._live, nl=False)
         self._shown = True
+
+    def _erase(self) -> None:
+        # Not by click, which takes it for colour and leaves it out where that is not wanted.
+        self._live.write(ERASE_LINE)
+        self._live.flush()
 
     def _line(self, text: str) -> None:
         self.clear()
