@@ -89,6 +89,17 @@ def check_shape(guest: vm.Guest, shape: Shape) -> None:
     assert queues == [str(n) for n in range(shape.queues)]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_queue_shorter_than_the_guests_requests(packed: bool, serve_disk: Any, boot: Any) -> None:
+    """Linux goes by ``seg_max`` and not by the queue's size, and fills longer indirect tables."""
+    with serve_disk() as service:
+        with boot("qemu", [vm.Blk(service.socket, queue_size=32, packed=packed)]) as guest:
+            assert int(guest.run("cat /sys/block/vda/queue/max_segments", check=True).stdout) > 32
+            guest.run("yes content | dd of=/dev/vda bs=1M count=32 iflag=fullblock && sync", check=True)
+        assert service.reports == []
+        assert service.image.read_bytes()[: 32 << 20] == b"content\n" * (4 << 20)
+
+
 @pytest.mark.parametrize("kind", ["uml", "qemu"])
 def test_blocks_of_4096_bytes_written_through(kind: Kind, serve_disk: Any, boot: Any, tmp_path: Path) -> None:
     with serve_disk(logical_block_size=4096, cache="writethrough", serial="pyvirtio-7") as service:
