@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "explain": "Explain an error code.",
     "io": "Read, write and measure the disk behind a vhost-user socket.",
     "probe": "Say what is behind a vhost-user socket.",
+    "run": "Run COMMAND in a throw-away Linux guest, with disks served by pyvirtio.",
     "spec": "Look things up in the specification.",
 }
 """Every command and what it does; command ``a-b`` is ``command`` in the module ``virtio.cli.a_b``."""

@@ -187,8 +187,11 @@ class Driver:
         self._watcher.start()
 
     def _run_watcher(self) -> None:
-        for event in self.transport.events():
-            self._handle(event)
+        try:
+            for event in self.transport.events():
+                self._handle(event)
+        except OSError as error:  # nobody would notice the device's end any more
+            self.fail(DeviceGoneError(f"the device cannot be watched any more: {error.strerror}"))
 
     def _handle(self, event: Event) -> None:
         try:
