@@ -138,8 +138,8 @@ class BackendSession:
         if private:
             self._report(
                 NotSharedError(
-                    "the driver notifies its queues, but there is nothing in them, nor anywhere in the memory "
-                    "that the front-end shared: the guest runs on a private copy"
+                    "the driver notifies its queues, but there is nothing in them nor elsewhere in the "
+                    "memory that the front-end shared: the guest runs on a private copy"
                 )
             )
         if self._closed or private is not None:
