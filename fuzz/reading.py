@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-__all__ = ["Reader", "fuzz"]
+__all__ = ["Reader", "fuzz", "instrumented"]
 
 
 class Reader:
@@ -34,6 +35,16 @@ class Reader:
     def rest(self) -> bytes:
         """All that is left."""
         return self.take(len(self.data))
+
+
+def instrumented(*packages: str) -> AbstractContextManager[object]:
+    """While this lasts, what is imported of these packages steers the fuzzer; nothing without atheris."""
+    try:
+        import atheris
+    except ImportError:
+        return nullcontext()
+    manager: AbstractContextManager[object] = atheris.instrument_imports(include=list(packages))
+    return manager
 
 
 def fuzz(target: Callable[[Reader], None], seeds: Sequence[bytes] = ()) -> None:
