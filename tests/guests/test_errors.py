@@ -89,6 +89,7 @@ def test_a_guest_killed_in_the_middle_of_its_writes(start: Start, at: str, tmp_p
     with guest("uml", at) as second:
         second.run("echo next >/dev/vda && sync", check=True)
     assert service.stop() == 0
+    assert "E-" not in service.said
     assert image.read_bytes()[:5] == b"next\n"
 
 
@@ -109,7 +110,7 @@ def test_a_full_host_disk_is_an_io_error_in_the_guest(start: Start, at: str, sma
     with guest("uml", at) as machine:
         filled = machine.run("dd if=/dev/zero of=/dev/vda bs=1M count=16 oflag=direct")
         assert filled.status != 0
-        assert "I/O error" in filled.stderr
+        assert "Input/output error" in filled.stderr
         service.wait_said("failed: No space left on device")
         machine.run("echo still >/dev/vda && sync && head -c 6 /dev/vda", check=True)
     assert service.stop() == 0
