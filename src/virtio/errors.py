@@ -270,7 +270,8 @@ class DescriptorIndexError(RingError):
 class ChainLoopError(RingError):
     """A descriptor chain visits more descriptors than the queue has, which means that it loops.
 
-    Virtio 1.4, 2.7.5.3.1: no chain may be longer than the queue, indirect ones included.
+    Virtio 1.4, 2.7.5.3.1: no chain may be longer than the queue. Linux does make longer ones in indirect
+    tables, so these may have up to 1024 descriptors on a shorter queue.
     """
 
     code = "E-RING-LOOP"
