@@ -479,6 +479,8 @@ def test_a_front_end_that_gave_a_call_fd_hears_of_faults_by_no_message(
     with frontend(made, features) as front:
         heard: list[int] = []
         front._exchange.on_vring_err = heard.append
+        front.set_features(VERSION_1)
+        front.add_mem_region(memory.region)
         set_up(front, memory)
         made.attachment.on_fault(0, VirtioError("broken"))
         wait_for(lambda: made.reports)
