@@ -12,6 +12,7 @@ import pytest
 
 from virtio.errors import DeviceGoneError, NotSharedError, ProtocolError, RefusedError, VirtioError
 from virtio.testing.memory import SharedMemory
+from virtio.vhost_user import backend
 from virtio.vhost_user.control import OFFERED
 from virtio.vhost_user.frontend import DEFAULT_PROTOCOL_FEATURES, Frontend, SharedRegion
 from virtio.vhost_user.memory import MAX_SLOTS
@@ -370,6 +371,44 @@ def test_a_front_end_that_leaves_without_sharing(served: Served) -> None:
         give(eventfd(), lambda fd: front.set_vring_call(0, fd))
     assert made.ended.wait(5)
     assert [type(report) for report in made.reports] == [NotSharedError]
+
+
+def test_a_front_end_that_leaves_before_its_driver_came(served: Served) -> None:
+    """QEMU that ends before the guest's driver starts: it has shared nothing yet, and need not have."""
+    made = served()
+    with frontend(made) as front:
+        give(eventfd(), lambda fd: front.set_vring_call(0, fd))
+    assert made.ended.wait(5)
+    assert made.reports == []
+
+
+@pytest.mark.parametrize(
+    ("requests", "kicks", "written", "private"),
+    [(0, 1, 0, True), (0, 1, 8192, False), (1, 1, 0, False), (0, 0, 0, False)],
+)
+def test_memory_that_is_a_private_copy(
+    served: Served,
+    memory: SharedMemory,
+    monkeypatch: pytest.MonkeyPatch,
+    requests: int,
+    kicks: int,
+    written: int,
+    private: bool,
+) -> None:
+    """Descriptors came, and the driver kicks, but nothing that a guest wrote is there."""
+    monkeypatch.setattr(backend, "_LOOK_SECONDS", 0.01)
+    memory.bytes[0x8000 : 0x8000 + written] = b"g" * written
+    made = served()
+    with frontend(made) as front:
+        front.set_features(VERSION_1)
+        front.set_mem_table([memory.region])
+        set_up(front, memory)
+        made.attachment.vrings[0].counters.update(requests=requests, kicks=kicks)
+        deadline = time.monotonic() + (5 if private else 0.3)
+        while not made.reports and time.monotonic() < deadline:
+            time.sleep(0.01)
+        front.get_features()  # the session goes on in any case
+    assert [type(report) for report in made.reports] == [NotSharedError] * private
 
 
 def test_config(served: Served) -> None:

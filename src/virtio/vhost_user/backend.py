@@ -134,7 +134,10 @@ class BackendSession:
 
     def _look_at_memory(self) -> None:
         self._looks_left -= 1
-        private = None if self._closed else self._control.may_be_private()
+        try:
+            private = None if self._closed else self._control.may_be_private()
+        except VirtioError:
+            private = False  # memory that went away is found out where it is used
         if private:
             self._report(
                 NotSharedError(
