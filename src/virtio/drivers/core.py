@@ -6,7 +6,7 @@ import os
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from virtio.drivers.channel import Channel
 from virtio.drivers.memory import Arena, Buffer
@@ -47,10 +47,10 @@ class Driver:
     Usable as a context manager; `close` resets the device and lets go of it. `restart` brings it up anew.
     """
 
-    device_id: ClassVar[int]
-    wanted: ClassVar[int] = 0
+    device_id: int
+    wanted: int = 0
     """Device-type features accepted if offered."""
-    required: ClassVar[int] = 0
+    required: int = 0
     """Features without which the driver gives up."""
 
     def __init__(self, transport: Transport, options: DriverOptions | None = None) -> None:
