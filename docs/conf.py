@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+from functools import cache
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Any
+
+from virtio.errors import VirtioError
+
+SOURCE = Path(__file__).parent.parent / "src"
 
 project = "pyvirtio"
 author = "the pyvirtio authors"
@@ -36,7 +43,22 @@ default_role = "code"
 # No inventory is fetched, so that the documentation builds without a network.
 intersphinx_mapping: dict[str, Any] = {}
 
-nitpick_ignore_regex: list[tuple[str, str]] = []
+# What -n may not find, and why.
+nitpick_ignore_regex = [
+    # Python's own: there is no inventory to look them up in.
+    (r"py:.*", r"(collections\.abc|enum|io|os|pathlib|socket|typing)\..*"),
+    # Names that exist for type checkers alone.
+    (r"py:class", r"(Buffer|ReadableBuffer|WriteableBuffer|PayloadType|ControlLoop)"),
+    (r"py:.*", r"virtio\.spec\.layout\.[ST]"),
+    # The resolver cuts Mapping[str, ...] and Literal[...] of a quoted annotation at the comma.
+    (r"py:class", r"dict\[str"),
+    # Internals that public classes derive from, hold or hand out; they have no page.
+    (r"py:class", r"virtio\.vhost_user\.(connection\._\w+|framing\.Outgoing|layout\.Structure)"),
+    (r"py:class", r"virtio\.drivers\.(blk\.operation\.Piece|channel\.Channel)"),
+    (r"py:class", r"virtio\.spec\.layout\.Scalar"),
+    (r"py:class", r"virtio\.storage\.native\.NativeStorage"),
+    (r"py:class", r"virtio\.vm\.(qmp\.Qmp|choice\.Choice)"),
+]
 
 
 def _examples(app: Any, context: Any, lines: list[str]) -> None:
@@ -45,6 +67,45 @@ def _examples(app: Any, context: Any, lines: list[str]) -> None:
         lines += [f"``{line}``", f"    {meaning}", ""]
 
 
+@cache
+def _stub(module: str) -> dict[str, ast.FunctionDef]:
+    """The functions and methods that the .pyi of a compiled module declares, by qualified name."""
+    path = SOURCE.joinpath(*module.split(".")).with_suffix(".pyi")
+    found = {}
+    for node in ast.parse(path.read_text()).body if path.exists() else ():
+        for inner in node.body if isinstance(node, ast.ClassDef) else (node,):
+            if isinstance(inner, ast.FunctionDef):
+                owner = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
+                found[owner + inner.name] = inner
+    return found
+
+
+def _stub_signature(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """Compiled code does not know its types; its stub does."""
+    module, qualified = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
+    if not str(module).startswith("virtio.") or qualified is None:
+        return None
+    declared = _stub(module).get(f"{qualified}.__init__" if what == "class" else qualified)
+    if declared is None:
+        return None
+    if any(isinstance(mark, ast.Name) and mark.id == "classmethod" for mark in declared.decorator_list):
+        declared.args.args = [argument for argument in declared.args.args if argument.arg != "cls"]
+    declared.args.args = [argument for argument in declared.args.args if argument.arg != "self"]
+    answer = ast.unparse(declared.returns) if declared.returns and what != "class" else None
+    return f"({ast.unparse(declared.args)})", answer
+
+
+def _code_of_error(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """An error's description ends with its code, exit status and fix."""
+    if isinstance(obj, type) and issubclass(obj, VirtioError):
+        lines += [f"Code ``{obj.code}``, exit status {obj.exit_status}."]
+        lines += ["", f"Fix: {obj.fix}.", ""] if obj.fix else [""]
+
+
 def setup(app: Any) -> None:
     """Hooks of the build."""
     app.connect("sphinx-click-process-epilog", _examples)
+    app.connect("autodoc-process-signature", _stub_signature)
+    app.connect("autodoc-process-docstring", _code_of_error)
