@@ -24,6 +24,7 @@ ORDER = (
     "drivers",
     "vm",
     "testing",
+    "demo",
     "cli",
 )
 

@@ -23,6 +23,7 @@
      +-- RequestFailedError     the device answered: no
      |    +-- DeviceIOError     it tried and failed
      |    +-- UnsupportedRequestError  it does not do that
+     +-- DeviceCodeError        a device's own code raised an exception; exit status 1
      +-- DrainError             a queue stopped with requests still in flight
      +-- GuestError             a guest that was started did not boot, or died (1)
      |    +-- GuestTimeoutError a guest, or a command in it, took too long
@@ -54,6 +55,7 @@ __all__ = [
     "ChainTruncatedError",
     "ConfigError",
     "DescriptorIndexError",
+    "DeviceCodeError",
     "DeviceError",
     "DeviceGoneError",
     "DeviceIOError",
@@ -155,6 +157,13 @@ class RequestUseError(UsageError):
     """
 
     code = "E-REQUEST-USE"
+
+
+class DeviceCodeError(VirtioError):
+    """The code of a device that was to be served raised an exception; its own traceback says where."""
+
+    code = "E-DEVICE-CODE"
+    fix = "mend the file and serve it again"
 
 
 class DrainError(VirtioError):
@@ -261,7 +270,8 @@ class DescriptorIndexError(RingError):
 class ChainLoopError(RingError):
     """A descriptor chain visits more descriptors than the queue has, which means that it loops.
 
-    Virtio 1.4, 2.7.5.3.1: no chain may be longer than the queue, indirect ones included.
+    Virtio 1.4, 2.7.5.3.1: no chain may be longer than the queue. Linux does make longer ones in indirect
+    tables, so these may have up to 1024 descriptors on a shorter queue.
     """
 
     code = "E-RING-LOOP"
