@@ -80,21 +80,32 @@ def _stub(module: str) -> dict[str, ast.FunctionDef]:
     return found
 
 
-def _stub_signature(
-    app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
-) -> tuple[str, str | None] | None:
-    """Compiled code does not know its types; its stub does."""
+def _declared(obj: Any, method: str = "") -> ast.FunctionDef | None:
+    """What the stub says of a compiled function or method, without its self or cls."""
     module, qualified = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
     if not str(module).startswith("virtio.") or qualified is None:
         return None
-    declared = _stub(module).get(f"{qualified}.__init__" if what == "class" else qualified)
+    found = _stub(str(module)).get(qualified + method)
+    if found is not None:
+        found.args.args = [word for word in found.args.args if word.arg not in ("self", "cls")]
+    return found
+
+
+def _stub_signature(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """Compiled functions do not know their types; their stub does."""
+    declared = None if isinstance(obj, type) else _declared(obj)
     if declared is None:
         return None
-    if any(isinstance(mark, ast.Name) and mark.id == "classmethod" for mark in declared.decorator_list):
-        declared.args.args = [argument for argument in declared.args.args if argument.arg != "cls"]
-    declared.args.args = [argument for argument in declared.args.args if argument.arg != "self"]
-    answer = ast.unparse(declared.returns) if declared.returns and what != "class" else None
-    return f"({ast.unparse(declared.args)})", answer
+    return f"({ast.unparse(declared.args)})", ast.unparse(declared.returns) if declared.returns else None
+
+
+def _constructor(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """A compiled class has no signature that autodoc would show, so its description begins with one."""
+    declared = _declared(obj, ".__init__") if isinstance(obj, type) else None
+    if declared is not None and (declared.args.args or declared.args.kwonlyargs):
+        lines[:0] = [f"``{obj.__name__}({ast.unparse(declared.args)})``", ""]
 
 
 def _code_of_error(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -108,4 +119,5 @@ def setup(app: Any) -> None:
     """Hooks of the build."""
     app.connect("sphinx-click-process-epilog", _examples)
     app.connect("autodoc-process-signature", _stub_signature)
+    app.connect("autodoc-process-docstring", _constructor)
     app.connect("autodoc-process-docstring", _code_of_error)
