@@ -509,6 +509,25 @@ def test_in_band_notifications(served: Served, memory: SharedMemory) -> None:
         assert ring.fds["call"] is not None
 
 
+def test_a_front_end_that_gave_a_call_fd_hears_of_faults_by_no_message(
+    served: Served, memory: SharedMemory
+) -> None:
+    """QEMU 7.2 accepts INBAND_NOTIFICATIONS and does not know VRING_ERR."""
+    made = served()
+    features = DEFAULT_PROTOCOL_FEATURES | P.INBAND_NOTIFICATIONS.mask
+    with frontend(made, features) as front:
+        heard: list[int] = []
+        front._exchange.on_vring_err = heard.append
+        front.set_features(VERSION_1)
+        front.add_mem_region(memory.region)
+        set_up(front, memory)
+        made.attachment.on_fault(0, VirtioError("broken"))
+        wait_for(lambda: made.reports)
+        front.get_queue_num()
+        front.serve_back_channel(0.05)
+        assert heard == []
+
+
 def test_in_band_notifications_need_two_more(served: Served) -> None:
     made = served()
     front = Frontend(made.socket, timeout=5)
