@@ -37,8 +37,8 @@ class FileStorage(NativeStorage):
 
     ``direct`` opens it past the page cache (O_DIRECT). ``lock`` keeps others from writing it meanwhile, or
     from using it at all when it is writable. A file that begins like an image of another format is refused,
-    unless it is to be served as the bytes it is (``any_format``). A size that is no multiple of the block is rounded down, with a
-    warning: the last bytes are not reachable. Raises a subclass of StorageError.
+    unless it is to be served as the bytes it is (``any_format``). A size that is no multiple of the block is
+    rounded down, with a warning: the last bytes are not reachable. Raises a subclass of StorageError.
     """
 
     def __init__(

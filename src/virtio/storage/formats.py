@@ -33,5 +33,5 @@ def refuse_formats(path: str | os.PathLike[str]) -> None:
     raw = os.path.splitext(path)[0] + ".raw"
     raise StorageFormatError(
         f"{path} is a {found} image, and only raw images can be served so far",
-        fix=f"qemu-img convert -O raw {path} {raw}; or, to serve its bytes as they are, file:{path}?format=raw",
+        fix=f"qemu-img convert -O raw {path} {raw}; to serve its bytes as they are: file:{path}?format=raw",
     )
