@@ -173,6 +173,19 @@ def test_every_block_says_its_language(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_what_is_named_exists(document: Path) -> None:
+    from virtio.errors import catalogue
+
+    text = (ROOT / document).read_text()
+    codes = {cls.__name__ for cls in catalogue().values()} | set(catalogue())
+    for word in re.findall(r"`([^`\n]+)`", text):
+        if re.fullmatch(r"E-[A-Z-]+|[A-Z]\w+Error", word):
+            assert word in codes, f"{document}: {word}"
+        if re.fullmatch(r"(tests|examples|tools|src|docs)/[\w./*-]+", word) and "NAME" not in word:
+            assert list(ROOT.glob(word.rstrip("/"))), f"{document}: {word}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_links_lead_somewhere(document: Path) -> None:
     folder = (ROOT / document).parent
     for target in re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", (ROOT / document).read_text()):
