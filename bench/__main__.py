@@ -20,7 +20,9 @@ import service
 def circumstances(storage_daemon: str) -> dict[str, str]:
     """What the figures hold for."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    model = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     return {
         "machine": f"{os.cpu_count()} x {model}, load average {load} at the start",
@@ -33,7 +35,9 @@ def circumstances(storage_daemon: str) -> dict[str, str]:
 
 def _version_of(program: str) -> str:
     try:
-        result = subprocess.run([*program.split(), "--version"], stdout=subprocess.PIPE, text=True, check=True)
+        result = subprocess.run(
+            [*program.split(), "--version"], stdout=subprocess.PIPE, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return "not installed"
     return result.stdout.splitlines()[0]

@@ -34,7 +34,9 @@ class Backend:
         """Put load on it from a process on the other core. See generator.py."""
         settings = {"cpu": GENERATOR_CPU % (os.cpu_count() or 1), "pid": self.pid, **settings}
         command = [sys.executable, str(HERE / "generator.py"), self.socket, json.dumps(settings)]
-        result: dict[str, float] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        result: dict[str, float] = json.loads(
+            subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+        )
         return result
 
 

@@ -15,7 +15,6 @@ import sys
 from typing import Any
 
 from processes import cpu_seconds
-
 from virtio.drivers import Blk, LoadOptions, run_load
 
 CONNECT = {"queue_size": 256, "packed": False}

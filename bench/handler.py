@@ -12,10 +12,9 @@ import json
 import sys
 from typing import Any
 
+import virtio
 from backends import running, socket_path
 from tables import medians, table, thousands
-
-import virtio
 from virtio.device import ConfigSpace
 from virtio.spec import blk
 
@@ -69,7 +68,13 @@ def _one_run(kind: str, packed: bool, depth: int, seconds: float) -> dict[str, f
 def report(results: dict[str, dict[str, float]]) -> str:
     """The table."""
     rows = [
-        (name, thousands(each["iops"]), f"{each['p50_us']:.1f}", f"{each['p99_us']:.1f}", f"{each['cpu_ns']:.0f}")
+        (
+            name,
+            thousands(each["iops"]),
+            f"{each['p50_us']:.1f}",
+            f"{each['p99_us']:.1f}",
+            f"{each['cpu_ns']:.0f}",
+        )
         for name, each in results.items()
     ]
     return table(("handler", "requests/s", "p50 us", "p99 us", "CPU ns/request"), rows)

@@ -10,7 +10,6 @@ import time
 from backends import running, socket_path, virtio_blk
 from processes import cpu_seconds, memory
 from tables import table
-
 from virtio.drivers import Blk
 
 STORAGE = "mem:64M"
@@ -19,7 +18,11 @@ STORAGE = "mem:64M"
 def measure(*, starts: int, idle_seconds: float) -> dict[str, float]:
     """Milliseconds, MiB, and percent of a core."""
     times = [_start_once() for _ in range(starts)]
-    with socket_path() as socket, running(virtio_blk(STORAGE, socket), socket) as backend, Blk.connect(socket) as disk:
+    with (
+        socket_path() as socket,
+        running(virtio_blk(STORAGE, socket), socket) as backend,
+        Blk.connect(socket) as disk,
+    ):
         disk.read(0, 4096)
         time.sleep(0.2)  # until it has stopped polling
         before = cpu_seconds(backend.pid)

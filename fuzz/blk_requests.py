@@ -12,7 +12,6 @@ import struct
 import tempfile
 
 from reading import Reader, fuzz
-
 from virtio.device import Attachment
 from virtio.devices.blk import Blk
 from virtio.memory import GuestMemory, Mapping
@@ -59,7 +58,9 @@ class Bench:
         self.memory = GuestMemory([Mapping.from_fd(fd, RING + ARENA)])
         os.close(fd)
         self.faults: list[Exception] = []
-        self.attachment = Attachment(device, on_fault=lambda index, error: self.faults.append(error), poll_us=20)
+        self.attachment = Attachment(
+            device, on_fault=lambda index, error: self.faults.append(error), poll_us=20
+        )
         unwanted = 0 if packed else bits.mask(bits.RING_PACKED)
         features = self.attachment.offered_features & ~unwanted & ~bits.mask(bits.INDIRECT_DESC)
         self.attachment.set_features(features)

@@ -10,7 +10,6 @@ import struct
 
 from reading import Reader, fuzz
 from rings import read_rig
-
 from virtio import errors
 from virtio.memory import GuestMemory
 from virtio.testing.rig import Rig, shared_memory
@@ -101,7 +100,9 @@ def take_all(queue: DeviceQueue) -> tuple[list[PoppedChain], str | None]:
             bytes(view)
 
 
-def model_take_all(ideal: model.SplitDevice | model.PackedDevice) -> tuple[list[tuple[int, int, int]], str | None]:
+def model_take_all(
+    ideal: model.SplitDevice | model.PackedDevice,
+) -> tuple[list[tuple[int, int, int]], str | None]:
     """The same by the model."""
     chains = []
     while True:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from reading import Reader, fuzz
 from rings import read_rig
-
 from virtio import errors
 from virtio.memory import GuestMemory
 from virtio.testing.rig import Rig, shared_memory
@@ -42,7 +41,9 @@ class Pair:
             return
         buffers = self.rig.buffers
         if self.driver.add_buffers(
-            [(buffers, length) for length in readable], [(buffers, length) for length in writable], self.tokens
+            [(buffers, length) for length in readable],
+            [(buffers, length) for length in writable],
+            self.tokens,
         ):
             self.room[self.tokens] = sum(writable)
             self.tokens += 1

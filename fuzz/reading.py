@@ -39,13 +39,14 @@ class Reader:
 def fuzz(target: Callable[[Reader], None], seeds: Sequence[bytes] = ()) -> None:
     """Run ``target`` on inputs until libFuzzer, which has the command line, says it is enough.
 
-    ``seeds`` are written to the corpus, the command line's first argument, unless they are there.
+    The command line's first argument is the corpus, to which ``seeds`` are added, or one input to try.
     """
     import atheris
 
     corpus = Path(sys.argv[1])
-    corpus.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(seeds):
-        (corpus / f"seed-{number}").write_bytes(seed)
+    if not corpus.is_file():
+        corpus.mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(seeds):
+            (corpus / f"seed-{number}").write_bytes(seed)
     atheris.Setup(sys.argv, lambda data: target(Reader(data)))
     atheris.Fuzz()
