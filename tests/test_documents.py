@@ -31,7 +31,11 @@ DOCUMENTS = sorted(
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     if "_build" not in path.parts
 )
-MARKS = {"docs/howto/guests.md": [pytest.mark.guest], "docs/howto/serve-a-disk.md": [pytest.mark.guest]}
+MARKS = {
+    "docs/howto/drive-a-back-end.md": [pytest.mark.peer],
+    "docs/howto/guests.md": [pytest.mark.guest],
+    "docs/howto/serve-a-disk.md": [pytest.mark.guest],
+}
 NEEDED = {
     "docs/howto/guests.md": ["linux.uml", "mkfs.ext4", "busybox"],
     "docs/howto/serve-a-disk.md": ["linux.uml", "mkfs.ext4", "busybox"],
