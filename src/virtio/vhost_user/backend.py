@@ -246,7 +246,7 @@ class BackendSession:
         if self._closed:
             return
         self._report(error)
-        # Only where calls are in-band too: QEMU 7.2 accepts INBAND_NOTIFICATIONS without knowing its messages.
+        # Only where calls are in-band too: QEMU 7.2 accepts INBAND_NOTIFICATIONS without knowing what it is.
         if self._back is not None and index in self._calls and not self._control.rings[index].has_err:
             self._back.err(index)
 
