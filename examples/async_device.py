@@ -24,7 +24,7 @@ class Sleeper(virtio.Device):
 
 
 def main() -> None:
-    finished = []
+    finished: list[int] = []
 
     def ask(milliseconds: int) -> None:
         device.request(str(milliseconds).encode(), 4)

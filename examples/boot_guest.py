@@ -5,13 +5,14 @@ e2fsprogs.
 """
 
 import sys
+from typing import Literal
 
 from virtio import vm
 from virtio.devices.blk import Blk
 from virtio.serve import serving
 
 
-def main(kind: str | None = None) -> None:
+def main(kind: Literal["qemu", "uml"] | None = None) -> None:
     guest = vm.Guest(kind, files=["mkfs.ext4"])
     path = str(guest.directory / "disk.sock")
     with Blk("mem:64M") as device, serving(device, path):
@@ -25,4 +26,4 @@ def main(kind: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main("qemu" if "--qemu" in sys.argv else "uml" if "--uml" in sys.argv else None)

@@ -31,7 +31,11 @@ DOCUMENTS = sorted(
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     if "_build" not in path.parts
 )
-MARKS = {"docs/howto/guests.md": [pytest.mark.guest], "docs/howto/serve-a-disk.md": [pytest.mark.guest]}
+MARKS = {
+    "docs/howto/drive-a-back-end.md": [pytest.mark.peer],
+    "docs/howto/guests.md": [pytest.mark.guest],
+    "docs/howto/serve-a-disk.md": [pytest.mark.guest],
+}
 NEEDED = {
     "docs/howto/guests.md": ["linux.uml", "mkfs.ext4", "busybox"],
     "docs/howto/serve-a-disk.md": ["linux.uml", "mkfs.ext4", "busybox"],
@@ -170,6 +174,19 @@ def test_every_block_says_its_language(document: Path) -> None:
         assert known, f"{document}:{block.line}: nobody knows what to do with {block.language!r}"
         if block.caption is None and block.language == "":
             assert "import virtio" not in block.text, f"{document}:{block.line}: Python without its name"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_what_is_named_exists(document: Path) -> None:
+    from virtio.errors import catalogue
+
+    text = (ROOT / document).read_text()
+    codes = {cls.__name__ for cls in catalogue().values()} | set(catalogue())
+    for word in re.findall(r"`([^`\n]+)`", text):
+        if re.fullmatch(r"E-[A-Z-]+|[A-Z]\w+Error", word):
+            assert word in codes, f"{document}: {word}"
+        if re.fullmatch(r"(tests|examples|tools|src|docs)/[\w./*-]+", word) and "NAME" not in word:
+            assert list(ROOT.glob(word.rstrip("/"))), f"{document}: {word}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)

@@ -15,7 +15,11 @@ OUTPUT = {
     "boot_guest.py": ["on ", "hello from the guest"],
     "custom_storage.py": ["1 TiB, read-only", "sector 123456789"],
     "drive_disk.py": ["1048576 bytes in blocks of 512", "b'hello'", "b'hippo'"],
-    "faulty_disk.py": ["read 2: fine", "read 3: IN at byte 0: the device reports an I/O error", "read 4: fine"],
+    "faulty_disk.py": [
+        "read 2: fine",
+        "read 3: IN at byte 0: the device reports an I/O error",
+        "read 4: fine",
+    ],
     "first_device.py": ["HELLO"],
     "resize_disk.py": ["before: 1048576", "the driver heard of: 4194304", "read back: new room"],
     "test_with_a_disk.py": [],  # collected by pytest itself

@@ -32,7 +32,7 @@
           +-- ArenaExhaustedError  no shared memory left for requests
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
-                   StorageSizeError, StorageDirectError
+                   StorageSizeError, StorageDirectError, StorageFormatError
 
 Each class has a stable ``code`` (``virtio explain CODE`` prints its docstring) and a ``fix``. The message
 of an instance says what happened; ``str(error)`` is that message alone, ``error.report()`` adds the fix.
@@ -87,6 +87,7 @@ __all__ = [
     "RingError",
     "StorageDirectError",
     "StorageError",
+    "StorageFormatError",
     "StorageKindError",
     "StorageLockedError",
     "StorageMissingError",
@@ -559,6 +560,17 @@ class StorageDirectError(StorageError):
 
     code = "E-STORAGE-DIRECT"
     fix = "use cache=writeback, or keep the image on a file system with direct I/O (ext4, xfs, btrfs)"
+
+
+class StorageFormatError(StorageError):
+    """A disk image is of a format that is not raw, such as qcow2 or VMDK.
+
+    Served as raw it would show the guest the format's own tables in place of the disk, and the first write
+    could damage it for good.
+    """
+
+    code = "E-STORAGE-FORMAT"
+    fix = "convert it: qemu-img convert -O raw IMAGE IMAGE.raw"
 
 
 # Why a queue stopped (virtqueue.queue.RingFault), as exceptions.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,27 @@ def test_hypervisors_that_are_missing_are_named(tmp_path: Path) -> None:
 
 def test_options_that_contradict() -> None:
     assert run("--no-guest", "--uml").returncode == 2
+
+
+@pytest.mark.guest
+def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    if programs.locate("linux.uml") is None:
+        pytest.skip("linux.uml is not installed")
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [*DEMO, "--uml"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while "2. User-Mode Linux" not in process.stdout.readline():
+            assert process.poll() is None
+        time.sleep(0.7)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in said) == (130, False)
+    deadline = time.monotonic() + 5
+    while left := list(tmp_path.iterdir()):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
 
 
 @pytest.mark.guest

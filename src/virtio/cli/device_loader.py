@@ -54,11 +54,14 @@ class Target:
             raise UsageError(
                 f"{self.name} in {self.source} is {what}, not a virtio.Device", fix=_hint(module)
             )
+        found.check()
         return found
 
     def _module(self) -> ModuleType:
         if self.is_file:
             return self._run_file(Path(self.source))
+        if not all(part.isidentifier() for part in self.source.split(".")):
+            raise UsageError(f"{self.source} is neither a file of Python nor the name of a module")
         sys.path.insert(0, "")
         try:
             if self.source in sys.modules:
@@ -104,7 +107,7 @@ def _guarded(call: Any, what: str) -> Any:
     """Call the user's code. What it raises is said with a traceback that begins there."""
     try:
         return call()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         trace = "".join(format_exception(type(error), error, _from_user(error.__traceback__))).rstrip()
         raise DeviceCodeError(f"{what} raised {type(error).__name__}:\n{trace}") from error
 

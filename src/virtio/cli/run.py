@@ -11,34 +11,11 @@ import click
 
 from virtio.cli.command import Command
 from virtio.cli.output import say
-from virtio.errors import StorageError, UsageError
+from virtio.errors import UsageError
 
 if TYPE_CHECKING:
     from virtio.vhost_user.server import Server
     from virtio.vm import Guest
-
-FORMATS = {
-    "qcow2": (0, b"QFI\xfb"),
-    "VMDK": (0, b"KDMV"),
-    "VHDX": (0, b"vhdxfile"),
-    "VDI": (0x40, b"\x7f\x10\xda\xbe"),
-}
-"""Where image formats that are not raw show themselves."""
-
-
-def _refuse_formats(disk: str) -> None:
-    """Serving such a file as raw would show the guest nonsense, and let it damage the image."""
-    path = Path(disk)
-    if not path.is_file():
-        return
-    with path.open("rb") as image:
-        head = image.read(128)
-    for name, (offset, magic) in FORMATS.items():
-        if head[offset:].startswith(magic):
-            raise StorageError(
-                f"{disk} is a {name} image, and only raw images can be served so far",
-                fix=f"qemu-img convert -O raw {disk} {path.with_suffix('.raw')}",
-            )
 
 
 def _add_disks(
@@ -48,7 +25,6 @@ def _add_disks(
     from virtio.vm import Blk as Attached
 
     for number, disk in enumerate(disks):
-        _refuse_formats(disk)
         path = str(guest.directory / f"disk{number}.sock")
         server.add(Blk(disk, read_only=read_only, num_queues=queues), path)
         guest.devices.append(

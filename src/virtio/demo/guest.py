@@ -59,8 +59,8 @@ def _perform(act: Act, stage: Stage, kind: Kind) -> None:
 
 def _booted(act: Act, stage: Stage, guest: vm.Guest, seconds: float) -> None:
     release = guest.run("uname -r", check=True).stdout.strip()
-    text = f"Linux {release} up in {seconds:.1f} s, on {guest.reason}"
-    act.found(stage, "guest", text, boot_seconds=seconds)
+    where = f", on {guest.reason}" if guest.kind == "qemu" else ""
+    act.found(stage, "guest", f"Linux {release} up in {seconds:.1f} s{where}", boot_seconds=seconds)
     size = int(guest.run("cat /sys/block/vda/size", check=True).stdout) * 512
     driver = guest.run("basename $(readlink /sys/block/vda/device/driver)", check=True).stdout.strip()
     if size != DISK_SIZE:

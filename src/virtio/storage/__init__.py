@@ -8,6 +8,7 @@
 (65536, b'hello')
 """
 
+from virtio.errors import StorageUrlError
 from virtio.storage.base import Storage
 from virtio.storage.file import FileStorage
 from virtio.storage.memory import MemoryStorage
@@ -28,7 +29,9 @@ __all__ = [
 
 
 def _open_file(location: Location) -> Storage:
-    location.only("direct", "read-only", "lock")
+    location.only("direct", "read-only", "lock", "format")
+    if location.options.get("format", "raw") != "raw":
+        raise StorageUrlError(f"{location.url}: format is raw, or left out to have others refused")
     path = location.rest
     if path.startswith("///") and location.url.startswith("file:"):
         path = path[2:]
@@ -37,6 +40,7 @@ def _open_file(location: Location) -> Storage:
         read_only=location.read_only,
         direct=location.flag("direct", default=location.cache == "none"),
         lock=location.flag("lock", default=True),
+        any_format="format" in location.options,
     )
 
 

@@ -134,7 +134,10 @@ class BackendSession:
 
     def _look_at_memory(self) -> None:
         self._looks_left -= 1
-        private = None if self._closed else self._control.may_be_private()
+        try:
+            private = None if self._closed else self._control.may_be_private()
+        except VirtioError:
+            private = False  # memory that went away is found out where it is used
         if private:
             self._report(
                 NotSharedError(
@@ -243,7 +246,8 @@ class BackendSession:
         if self._closed:
             return
         self._report(error)
-        if self._inband and self._back is not None and not self._control.rings[index].has_err:
+        # Only where calls are in-band too: QEMU 7.2 accepts INBAND_NOTIFICATIONS without knowing what it is.
+        if self._back is not None and index in self._calls and not self._control.rings[index].has_err:
             self._back.err(index)
 
     # --- in-band notifications ---
