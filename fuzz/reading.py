@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -38,11 +39,11 @@ class Reader:
 
 
 def instrumented(*packages: str) -> AbstractContextManager[object]:
-    """While this lasts, what is imported of these packages steers the fuzzer; nothing without atheris."""
-    try:
-        import atheris
-    except ImportError:
+    """While this lasts, what is imported of these packages steers the fuzzer; in a test, nothing happens."""
+    if "VIRTIO_FUZZING" not in os.environ:
         return nullcontext()
+    import atheris
+
     manager: AbstractContextManager[object] = atheris.instrument_imports(include=list(packages))
     return manager
 

@@ -86,7 +86,7 @@ class Session:
     def kick_and_wait(self) -> None:
         """Let the worker find what is in the ring."""
         os.eventfd_write(self.kick, 1)
-        self.loop.run_once(0.002)
+        self.loop.run_once(0.0005)
 
     def send_message(self, number: int, source: Reader) -> None:
         """A request with its payload's fields; a byte says how it deviates."""
