@@ -16,6 +16,8 @@ DEMO_PACKAGES := python3-venv python3-dev user-mode-linux qemu-system-x86 linux-
 TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-common qemu-utils seabios
 
 COMPILED := $(wildcard src/virtio/*/*.pxd src/virtio/*/*/*.pxd)
+# An editable install knows the modules there were: folders change when one comes or goes.
+FOLDERS := $(shell find src -type d ! -name __pycache__)
 COMPILED_SOURCES := $(COMPILED) $(wildcard $(COMPILED:.pxd=.py)) CMakeLists.txt pyproject.toml
 
 .PHONY: build demo test test-sanitize lint bench docs fuzz clean
@@ -31,7 +33,7 @@ $(VENV)/.tools: pyproject.toml | $(VENV)/.created
 	$(PIP) install "scikit-build-core>=0.11" "cython>=3.2,<3.4" "cython-cmake>=0.2" "cmake<4.4" ninja --group test --group lint
 	touch $@
 
-$(VENV)/.installed: $(COMPILED_SOURCES) | $(VENV)/.tools
+$(VENV)/.installed: $(COMPILED_SOURCES) $(FOLDERS) | $(VENV)/.tools
 	$(PIP) install --no-build-isolation --editable .
 	touch $@
 

@@ -7,9 +7,8 @@ e2fsprogs.
 import sys
 from typing import Literal
 
-from virtio import vm
+from virtio import serving, vm
 from virtio.devices.blk import Blk
-from virtio.serve import serving
 
 
 def main(kind: Literal["qemu", "uml"] | None = None) -> None:

@@ -9,8 +9,8 @@ import sys
 import tempfile
 
 import virtio
+from virtio import serving
 from virtio.devices.blk import Blk
-from virtio.serve import serving
 
 
 def show(path: str) -> None:

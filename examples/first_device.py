@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 import virtio
-from virtio.serve import serving
+from virtio import serving
 
 
 class Upper(virtio.Device):

@@ -198,7 +198,7 @@ def target(source: Reader, device: Blk) -> None:
     finally:
         session.close()
     after = len(os.listdir("/proc/self/fd"))
-    assert after == before, f"{after - before} descriptors leaked"
+    assert after <= before, f"{after - before} descriptors leaked"
 
 
 def number(base: int, offset: int) -> bytes:

@@ -20,7 +20,7 @@ ORDER = (
     "network",
     "devices",
     "vhost_user",
-    "serve",
+    "service",
     "drivers",
     "vm",
     "testing",

@@ -16,8 +16,6 @@ What is named here loads when it is first used, so ``import virtio`` costs next 
 
 from __future__ import annotations
 
-import sys
-
 TYPE_CHECKING = False  # type checkers know the name; importing typing would cost more than all the rest
 if TYPE_CHECKING:
     from typing import Any
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from virtio import device, drivers, errors, memory, spec, testing, virtqueue, vm
     from virtio.device import ConfigSpace, Device, Queue, Request
     from virtio.errors import VirtioError
-    from virtio.serve import serve
+    from virtio.service import serve, serving
 
 __all__ = [
     "ConfigSpace",
@@ -40,6 +38,7 @@ __all__ = [
     "errors",
     "memory",
     "serve",
+    "serving",
     "spec",
     "storage",
     "testing",
@@ -55,19 +54,9 @@ _SOURCES = {
     "Queue": "virtio.device",
     "Request": "virtio.device",
     "VirtioError": "virtio.errors",
-    "serve": "virtio.serve",
+    "serve": "virtio.service",
+    "serving": "virtio.service",
 }
-
-
-class _Package(type(sys)):  # type: ignore[misc]  # types.ModuleType, without importing types
-    """Keeps ``virtio.serve`` the function: importing the module of that name would put the module here."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        is_module = name in _SOURCES and isinstance(value, type(sys))
-        super().__setattr__(name, getattr(value, name) if is_module else value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

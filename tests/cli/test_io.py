@@ -13,7 +13,7 @@ from virtio.cli.app import root, run
 from virtio.cli.io import hexdump
 from virtio.devices.blk import Blk as BlkDevice
 from virtio.errors import VirtioError
-from virtio.serve import serving
+from virtio.service import serving
 
 
 @pytest.fixture(scope="module")

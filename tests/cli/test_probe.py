@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from virtio.cli.app import root, run
 from virtio.devices.blk import Blk as BlkDevice
-from virtio.serve import serving
+from virtio.service import serving
 
 
 def probe(*arguments: str) -> str:

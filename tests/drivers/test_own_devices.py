@@ -17,7 +17,7 @@ from virtio.devices.entropy import Entropy as EntropyDevice
 from virtio.drivers import Blk, Entropy, LoadOptions, aio, run_load
 from virtio.drivers.probe import probe
 from virtio.errors import DeviceGoneError, HostError, PeerError
-from virtio.serve import serving
+from virtio.service import serving
 from virtio.spec import features as bits
 
 

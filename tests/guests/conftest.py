@@ -13,7 +13,7 @@ import pytest
 from virtio import vm
 from virtio.devices.blk import Blk
 from virtio.errors import VirtioError
-from virtio.serve import serving
+from virtio.service import serving
 from virtio.vhost_user.server import Server
 from virtio.vm import programs
 from virtio.vm.choice import Kind

@@ -11,7 +11,7 @@ import pytest
 from virtio import vm
 from virtio.devices.entropy import Entropy
 from virtio.errors import VirtioError
-from virtio.serve import serving
+from virtio.service import serving
 
 pytestmark = pytest.mark.guest
 

@@ -17,7 +17,7 @@ import pytest
 from virtio import vm
 from virtio.devices.blk import Blk
 from virtio.errors import GuestError, GuestTimeoutError, HostError, UsageError
-from virtio.serve import serving
+from virtio.service import serving
 from virtio.storage import open_storage
 from virtio.vm import kernels, programs
 from virtio.vm.choice import Kind

@@ -24,7 +24,7 @@ from virtio.cli.signals import stopping
 from virtio.cli.sockets import default_path
 from virtio.cli.talk import Talk
 from virtio.errors import UsageError, VirtioError
-from virtio.serve import run
+from virtio.service import run
 from virtio.vhost_user.address import How
 from virtio.vhost_user.server import Server, Service
 from virtio.vhost_user.systemd import listen_fds

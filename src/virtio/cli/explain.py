@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,9 +13,6 @@ from virtio.errors import UsageError, VirtioError, catalogue
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-ERROR_MODULES = ("virtio.errors",)
-"""Every module that defines an error class."""
-
 FAULTS = {
     1: "a failure",
     2: "a mistake in the call",
@@ -25,16 +21,10 @@ FAULTS = {
 }
 
 
-def _codes() -> dict[str, type[VirtioError]]:
-    for module in ERROR_MODULES:
-        import_module(module)
-    return catalogue()
-
-
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
-    codes = _codes()
+    codes = catalogue()
     return [CompletionItem(c, help=_summary(codes[c])) for c in codes if c.startswith(incomplete.upper())]
 
 
@@ -61,7 +51,7 @@ def _in_words(entry: dict[str, Any]) -> str:
 
 
 def _find(code: str) -> dict[str, Any]:
-    codes = _codes()
+    codes = catalogue()
     name = code.upper() if code.upper().startswith("E-") or code.upper() in codes else f"E-{code.upper()}"
     if name not in codes:
         from difflib import get_close_matches
@@ -86,7 +76,7 @@ def command(code: str | None, as_json: bool) -> None:
     if code is not None:
         emit(_find(code), as_json, _in_words)
         return
-    codes = _codes()
+    codes = catalogue()
     if as_json:
         emit([_entry(name, cls) for name, cls in codes.items()], True, str)
     else:

@@ -12,7 +12,7 @@ from virtio.demo.stage import Stage
 from virtio.devices.blk import Blk as BlkDevice
 from virtio.drivers import Blk, LoadOptions, LoadResult, run_load
 from virtio.errors import DeviceError
-from virtio.serve import serving
+from virtio.service import serving
 from virtio.spec import features as bits
 
 __all__ = ["direct_act"]

@@ -13,7 +13,7 @@ from virtio.demo.act import Act, binary_size
 from virtio.demo.stage import Stage
 from virtio.devices.blk import Blk as BlkDevice
 from virtio.errors import DeviceError
-from virtio.serve import serving
+from virtio.service import serving
 from virtio.vm.choice import Kind
 
 __all__ = ["guest_act"]

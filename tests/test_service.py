@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from virtio.errors import HostError
-from virtio.serve import serve, serving
+from virtio.service import serve, serving
 
 SCRIPT = """
 import sys
-from virtio.serve import serve
+from virtio.service import serve
 serve(object(), sys.argv[1], on_listening=lambda server: print("listening", flush=True))
 print("ended", flush=True)
 """
@@ -71,7 +71,7 @@ def test_an_address_that_cannot_be_served(tmp_path: Path) -> None:
 
 def test_nothing_slow_is_imported() -> None:
     """What makes a Python program slow to start is not on the way to a listening socket."""
-    script = "import sys, virtio.serve, virtio.vhost_user.server; print(*sys.modules)"
+    script = "import sys, virtio.service, virtio.vhost_user.server; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     slow = {"asyncio", "logging", "click", "subprocess", "hypothesis", "concurrent.futures", "inspect"}
     assert sorted(slow & set(done.stdout.split())) == []
