@@ -28,7 +28,7 @@ __all__ = [
 
 
 def _open_file(location: Location) -> Storage:
-    location.only("direct", "read-only", "lock")
+    location.only("direct", "read-only", "lock", "map")
     path = location.rest
     if path.startswith("///") and location.url.startswith("file:"):
         path = path[2:]
@@ -37,6 +37,7 @@ def _open_file(location: Location) -> Storage:
         read_only=location.read_only,
         direct=location.flag("direct", default=location.cache == "none"),
         lock=location.flag("lock", default=True),
+        map=location.flag("map", default=True),
     )
 
 

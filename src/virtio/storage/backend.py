@@ -144,6 +144,9 @@ class Backend:
     def attempt_write(self, segments, count, offset, length):
         return -EAGAIN
 
+    def hint(self, offset, length):
+        pass
+
     def read(self, segments, count, offset, length):
         return -EOPNOTSUPP
 
