@@ -51,7 +51,7 @@ from cython.cimports.virtio.storage.backend import gather, scatter
 
 logger = logging.getLogger("virtio.storage")
 
-ALIGNMENT = 1 << 21  # of a huge page
+ALIGNMENT = 1 << 21  # of a huge page, in bytes
 ROOM = 1 << 36  # bytes of address space for the file to grow into, or as much as it has, if that is more
 
 
@@ -106,9 +106,7 @@ class MappedBackend(FileBackend):
         memory: cython.p_void = cython.NULL
         FileBackend.__init__(self, fd, False)
         self.writable = is_writable(fd)
-        self.in_memory = (
-            linux.fstatfs(fd, cython.address(status)) == 0 and status.f_type == linux.TMPFS_MAGIC
-        )
+        self.in_memory = linux.fstatfs(fd, cython.address(status)) == 0 and status.f_type == linux.TMPFS_MAGIC
         if linux.posix_memalign(cython.address(memory), 64, SLOTS * cython.sizeof(Slot)) != 0:
             raise MemoryError
         memset(memory, 0, SLOTS * cython.sizeof(Slot))
@@ -258,9 +256,7 @@ class MappedBackend(FileBackend):
             if mmap(self.base, self.mapped, prot, MAP_SHARED | MAP_FIXED, self.fd, 0) == MAP_FAILED:
                 pthread_mutex_unlock(cython.address(self.mutex))  # shut for good
                 return
-            linux.madvise(
-                self.chunks, (self.mapped // CHUNK + 1) * cython.sizeof(Chunk), linux.MADV_DONTNEED
-            )
+            linux.madvise(self.chunks, (self.mapped // CHUNK + 1) * cython.sizeof(Chunk), linux.MADV_DONTNEED)
             self.measure()
             self.repairs += 1
             atomic.store_int(cython.address(self.lost), 0, atomic.SEQ_CST)
@@ -452,9 +448,12 @@ class MappedBackend(FileBackend):
         """Know nothing about these bytes any more."""
         slot: cython.pointer[Slot] = self.enter()
         index: uint64_t = offset >> CHUNK_BITS
+        end: uint64_t = offset + length
         if slot == cython.NULL:
             return
-        while length > 0 and index <= (offset + length - 1) >> CHUNK_BITS and index < self.mapped >> CHUNK_BITS:
+        if end > self.mapped:
+            end = self.mapped
+        while index << CHUNK_BITS < end:
             self.chunks[index].resident = UNKNOWN
             self.chunks[index].writes = 0
             index += 1
