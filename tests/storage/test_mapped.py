@@ -288,7 +288,7 @@ def test_a_file_cut_off_by_others(image: Path) -> None:
 SHRINK_AND_GROW = """
 data = os.pread(fd, 1 << 22, 0)
 print(flush=True)
-end = time.monotonic() + 2
+end = time.monotonic() + 1
 while time.monotonic() < end:
     os.ftruncate(fd, 1 << 20)
     time.sleep(0.003)
@@ -345,7 +345,7 @@ def test_writes_while_others_shrink_and_grow_the_file(image: Path) -> None:
 def test_dropping_the_page_cache_from_outside(image: Path) -> None:
     """A process that writes back and drops pages all the time loses nothing."""
     evict = (
-        "end = time.monotonic() + 1.5\n"
+        "end = time.monotonic() + 1\n"
         "while time.monotonic() < end:\n"
         "    os.fdatasync(fd); os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)\n"
     )
