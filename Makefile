@@ -63,9 +63,22 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/python tools/check_stubs.py
 
+# BENCH=--quick only shows that it works; see bench/README.md.
+BENCH ?=
 bench: build
-	tools/debian-packages $(TEST_PACKAGES)
-	$(BIN)/python bench/blk.py
+	tools/debian-packages qemu-system-common fio
+	$(BIN)/python bench $(BENCH)
+
+# Compiled modules of their own again: by clang, with AddressSanitizer and the counters libFuzzer steers by.
+FUZZ_SECONDS ?= 60
+FUZZED := build/fuzz
+fuzz: build
+	$(PIP) install --group fuzz
+	CC=$(CURDIR)/fuzz/cc FUZZ_PYTHON=$(CURDIR)/$(BIN)/python \
+		$(PIP) install --no-build-isolation --no-deps --upgrade --target $(FUZZED)/site \
+		-C build-dir=$(FUZZED)/cmake -C cmake.build-type=None \
+		-C cmake.define.CMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY .
+	$(BIN)/python fuzz --seconds $(FUZZ_SECONDS)
 
 docs: build
 	$(PIP) install --group docs

@@ -24,6 +24,7 @@ ORDER = (
     "drivers",
     "vm",
     "testing",
+    "demo",
     "cli",
 )
 
@@ -64,3 +65,11 @@ def test_imports_point_downwards(path: Path) -> None:
 def test_every_package_has_its_place() -> None:
     packages = {path.name.removesuffix(".py") for path in SOURCE.iterdir() if not path.name.startswith("_")}
     assert packages - {"py.typed"} <= set(ORDER)
+
+
+def test_the_architecture_lists_the_packages_in_order() -> None:
+    text = (SOURCE.parent.parent / "ARCHITECTURE.md").read_text()
+    table = text.partition("## The packages")[2].partition("\n## ")[0]
+    listed = [line.split("`")[1] for line in table.splitlines() if line.startswith("| `")]
+    packages = {path.name.removesuffix(".py") for path in SOURCE.iterdir()}
+    assert listed == [package for package in ORDER if package in packages]

@@ -23,6 +23,7 @@
      +-- RequestFailedError     the device answered: no
      |    +-- DeviceIOError     it tried and failed
      |    +-- UnsupportedRequestError  it does not do that
+     +-- DeviceCodeError        a device's own code raised an exception; exit status 1
      +-- DrainError             a queue stopped with requests still in flight
      +-- GuestError             a guest that was started did not boot, or died (1)
      |    +-- GuestTimeoutError a guest, or a command in it, took too long
@@ -31,7 +32,7 @@
           +-- ArenaExhaustedError  no shared memory left for requests
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
-                   StorageSizeError, StorageDirectError
+                   StorageSizeError, StorageDirectError, StorageFormatError
 
 Each class has a stable ``code`` (``virtio explain CODE`` prints its docstring) and a ``fix``. The message
 of an instance says what happened; ``str(error)`` is that message alone, ``error.report()`` adds the fix.
@@ -54,6 +55,7 @@ __all__ = [
     "ChainTruncatedError",
     "ConfigError",
     "DescriptorIndexError",
+    "DeviceCodeError",
     "DeviceError",
     "DeviceGoneError",
     "DeviceIOError",
@@ -85,6 +87,7 @@ __all__ = [
     "RingError",
     "StorageDirectError",
     "StorageError",
+    "StorageFormatError",
     "StorageKindError",
     "StorageLockedError",
     "StorageMissingError",
@@ -155,6 +158,13 @@ class RequestUseError(UsageError):
     """
 
     code = "E-REQUEST-USE"
+
+
+class DeviceCodeError(VirtioError):
+    """The code of a device that was to be served raised an exception; its own traceback says where."""
+
+    code = "E-DEVICE-CODE"
+    fix = "mend the file and serve it again"
 
 
 class DrainError(VirtioError):
@@ -261,7 +271,8 @@ class DescriptorIndexError(RingError):
 class ChainLoopError(RingError):
     """A descriptor chain visits more descriptors than the queue has, which means that it loops.
 
-    Virtio 1.4, 2.7.5.3.1: no chain may be longer than the queue, indirect ones included.
+    Virtio 1.4, 2.7.5.3.1: no chain may be longer than the queue. Linux does make longer ones in indirect
+    tables, so these may have up to 1024 descriptors on a shorter queue.
     """
 
     code = "E-RING-LOOP"
@@ -549,6 +560,17 @@ class StorageDirectError(StorageError):
 
     code = "E-STORAGE-DIRECT"
     fix = "use cache=writeback, or keep the image on a file system with direct I/O (ext4, xfs, btrfs)"
+
+
+class StorageFormatError(StorageError):
+    """A disk image is of a format that is not raw, such as qcow2 or VMDK.
+
+    Served as raw it would show the guest the format's own tables in place of the disk, and the first write
+    could damage it for good.
+    """
+
+    code = "E-STORAGE-FORMAT"
+    fix = "convert it: qemu-img convert -O raw IMAGE IMAGE.raw"
 
 
 # Why a queue stopped (virtqueue.queue.RingFault), as exceptions.

@@ -17,7 +17,7 @@ from virtio.vhost_user.server import Server, Service
 if TYPE_CHECKING:
     from virtio.device import Device
 
-__all__ = ["serve", "serving"]
+__all__ = ["run", "serve", "serving"]
 
 
 def serve(
@@ -41,17 +41,23 @@ def serve(
 
     Raises UsageError, AddressInUseError or HostError if the address cannot be served.
     """
-    with Server(on_report=on_report) as server:
+    with Server(on_report=on_report) as server, _signals_stop(server):
         server.add(
             device, address, mode=mode, group=group, one_off=one_off, poll_us=poll_us, withhold=withhold
         )
-        with _signals_stop(server):
-            server.start()
-            systemd.notify("READY=1")
-            if on_listening is not None:
-                on_listening(server)
-            server.wait()
-            systemd.notify("STOPPING=1")
+        run(server, on_listening)
+
+
+def run(server: Server, on_listening: Callable[[Server], None] | None = None) -> None:
+    """Start ``server``, tell the service manager and ``on_listening``, and return when it has ended."""
+    if server.stopping:
+        return
+    server.start()
+    systemd.notify("READY=1")
+    if on_listening is not None:
+        on_listening(server)
+    server.wait()
+    systemd.notify("STOPPING=1")
 
 
 @contextmanager

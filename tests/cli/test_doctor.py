@@ -96,3 +96,14 @@ def test_kvm_says_which_step_fails(monkeypatch):
 
     monkeypatch.setattr(checks.os, "open", refuse)
     assert checks.kvm().found == "/dev/kvm cannot be opened: Permission denied"
+
+
+def test_kvm_that_makes_machines_but_runs_none_is_no_use(monkeypatch):
+    from virtio.vm import accelerator
+
+    monkeypatch.setattr(checks, "_kvm_problem", lambda: "")
+    monkeypatch.setattr(checks.shutil, "which", lambda program: f"/usr/bin/{program}")
+    found = accelerator.Accelerator("tcg", "TCG, because KVM does not work here: no 64-bit mode")
+    monkeypatch.setattr(accelerator, "choose", lambda program: found)
+    assert not checks.kvm().ok
+    assert checks.kvm().found == found.reason

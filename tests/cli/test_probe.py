@@ -50,7 +50,7 @@ def test_a_device_type_that_is_none(tmp_path: Path) -> None:
     [
         ("silent", "did not answer"),
         ("rude", "closed the connection"),
-        ("chatty", "does not speak vhost-user"),
+        ("chatty", "does not speak"),
     ],
 )
 def test_a_socket_that_is_something_else(

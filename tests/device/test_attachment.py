@@ -458,6 +458,21 @@ def test_coroutines_waiting_for_the_outside_survive_other_memory(guest, wait_unt
     assert ring.ask(b"", 8) == b"news"
 
 
+def test_a_queue_broken_by_other_memory_lets_go_of_what_it_had(guest):
+    """The error, which is kept, keeps neither the worker and its descriptors nor the old memory."""
+    machine = guest(Upper())
+    ring = machine.ring()
+    before = len(os.listdir("/proc/self/fd"))
+    ring.set_up()
+    assert ring.ask(b"here", 4) == b"HERE"
+    held = len(os.listdir("/proc/self/fd")) - before
+    machine.attachment.set_memory(GuestMemory([Mapping.from_fd(machine.fd, 4096, guest_address=BASE * 5)]))
+    assert ring.vring.error is not None
+    gc.collect()
+    assert held > 3
+    assert len(os.listdir("/proc/self/fd")) - before == 3  # kick, call, err
+
+
 @both
 def test_memory_that_no_longer_covers_the_ring_breaks_the_queue(guest, device):
     machine = guest(device())

@@ -102,6 +102,7 @@ def test_counters_may_be_read_by_anyone_at_any_time(guest):
         "notifications",
         "suppressed",
         "sleeps",
+        "kicks",
         "polls",
         "polls_paid",
         "poll_ns",

@@ -389,6 +389,13 @@ def test_a_storage_that_hangs_is_given_up_but_not_closed(
 # What the driver reads, and what cannot be.
 
 
+@pytest.mark.parametrize(("queue_size", "segments"), [(64, 62), (128, 126), (256, 126), (1024, 126)])
+def test_segments_fit_queues_of_usual_size(image: Path, queue_size: int, segments: int) -> None:
+    """Linux in a QEMU with its default of 128 would overfill its queues otherwise."""
+    with Blk(image, queue_size=queue_size) as disk:
+        assert disk.config.seg_max == segments
+
+
 def test_configuration(image: Path) -> None:
     with Blk(image, num_queues=4, queue_size=128, logical_block_size=4096) as disk:
         config = disk.config

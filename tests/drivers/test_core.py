@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from loopback import BLK_FEATURES, SECTORS, Disk, Loopback, blk_config
 
 from virtio.drivers import Blk
-from virtio.drivers.transport import EventKind
+from virtio.drivers.transport import Event, EventKind
 from virtio.errors import DeviceError, DeviceGoneError, FeatureError, UsageError
 from virtio.spec import blk
 from virtio.spec import features as bits
@@ -130,6 +130,32 @@ def test_a_device_that_dies_fails_whoever_waits(connect: Connect) -> None:
     assert len(errors) == 6
     with pytest.raises(DeviceGoneError, match="a test"):
         disk.read(0, 512)
+
+
+def test_requests_in_flight_are_told_of_a_death_before_it_is_raised(connect: Connect) -> None:
+    transport = disk_transport(serve=lambda readable, writable: -1)
+    disk = connect(transport)
+    with disk.buffer(512) as buffer:
+        requests = [disk.submit(blk.T_IN, 0, buffer) for _ in range(3)]
+        transport.say(EventKind.GONE)
+        done = disk.wait(5)
+        done += disk.poll() if len(done) < 3 else []
+    assert done == requests
+    assert all(isinstance(request.error, DeviceGoneError) for request in done)
+    with pytest.raises(DeviceGoneError):
+        disk.poll()
+
+
+def test_a_watcher_that_fails_is_not_silent(connect: Connect) -> None:
+    transport = disk_transport(serve=lambda readable, writable: -1)
+
+    def broken() -> Iterator[Event]:
+        raise OSError(9, "Bad file descriptor")
+        yield
+
+    transport.events = broken  # type: ignore[method-assign]
+    with pytest.raises(DeviceGoneError, match="watched"):
+        connect(transport, timeout=5).read(0, 512)
 
 
 @pytest.mark.parametrize("needs_reset", [True, False])

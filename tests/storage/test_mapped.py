@@ -489,6 +489,25 @@ def test_file_systems_that_are_not_known() -> None:
         assert not mapped_backend.mappable(file.fileno())
 
 
+AS_NOBODY = """
+import os, sys
+from virtio.storage import mapped_backend
+os.setgid(65534); os.setuid(65534)
+print(mapped_backend.mappable(int(sys.argv[1])))
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="drops root's rights")
+@pytest.mark.parametrize(("mode", "known"), [(0o644, False), (0o666, True)])
+def test_who_is_not_told_what_is_resident(image: Path, mode: int, known: bool) -> None:
+    image.chmod(mode)
+    image.parent.chmod(0o755)
+    with open(image, "rb") as file:
+        command = [sys.executable, "-c", AS_NOBODY, str(file.fileno())]
+        ran = subprocess.run(command, pass_fds=[file.fileno()], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == str(known)
+
+
 def test_no_address_space(
     image: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

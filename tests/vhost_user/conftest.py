@@ -28,6 +28,10 @@ class FakeVring:
         self.running = False
         self.state = QueueState()
         self.start_error: VirtioError | None = None
+        self.counters = {"requests": 0, "kicks": 0}
+
+    def stats(self) -> dict[str, int]:
+        return self.counters if self.running else {}
 
     def set_size(self, size: int) -> None:
         self.log.append(("size", size))

@@ -12,6 +12,7 @@ import pytest
 
 from virtio.errors import DeviceGoneError, NotSharedError, ProtocolError, RefusedError, VirtioError
 from virtio.testing.memory import SharedMemory
+from virtio.vhost_user import backend
 from virtio.vhost_user.control import OFFERED
 from virtio.vhost_user.frontend import DEFAULT_PROTOCOL_FEATURES, Frontend, SharedRegion
 from virtio.vhost_user.memory import MAX_SLOTS
@@ -372,6 +373,44 @@ def test_a_front_end_that_leaves_without_sharing(served: Served) -> None:
     assert [type(report) for report in made.reports] == [NotSharedError]
 
 
+def test_a_front_end_that_leaves_before_its_driver_came(served: Served) -> None:
+    """QEMU that ends before the guest's driver starts: it has shared nothing yet, and need not have."""
+    made = served()
+    with frontend(made) as front:
+        give(eventfd(), lambda fd: front.set_vring_call(0, fd))
+    assert made.ended.wait(5)
+    assert made.reports == []
+
+
+@pytest.mark.parametrize(
+    ("requests", "kicks", "written", "private"),
+    [(0, 1, 0, True), (0, 1, 8192, False), (1, 1, 0, False), (0, 0, 0, False)],
+)
+def test_memory_that_is_a_private_copy(
+    served: Served,
+    memory: SharedMemory,
+    monkeypatch: pytest.MonkeyPatch,
+    requests: int,
+    kicks: int,
+    written: int,
+    private: bool,
+) -> None:
+    """Descriptors came, and the driver kicks, but nothing that a guest wrote is there."""
+    monkeypatch.setattr(backend, "_LOOK_SECONDS", 0.01)
+    memory.bytes[0x8000 : 0x8000 + written] = b"g" * written
+    made = served()
+    with frontend(made) as front:
+        front.set_features(VERSION_1)
+        front.set_mem_table([memory.region])
+        set_up(front, memory)
+        made.attachment.vrings[0].counters.update(requests=requests, kicks=kicks)
+        deadline = time.monotonic() + (5 if private else 0.3)
+        while not made.reports and time.monotonic() < deadline:
+            time.sleep(0.01)
+        front.get_features()  # the session goes on in any case
+    assert [type(report) for report in made.reports] == [NotSharedError] * private
+
+
 def test_config(served: Served) -> None:
     made = served()
     with frontend(made) as front:
@@ -468,6 +507,25 @@ def test_in_band_notifications(served: Served, memory: SharedMemory) -> None:
         assert heard[2] == ("call", 1)
         front.reset_device()
         assert ring.fds["call"] is not None
+
+
+def test_a_front_end_that_gave_a_call_fd_hears_of_faults_by_no_message(
+    served: Served, memory: SharedMemory
+) -> None:
+    """QEMU 7.2 accepts INBAND_NOTIFICATIONS and does not know VRING_ERR."""
+    made = served()
+    features = DEFAULT_PROTOCOL_FEATURES | P.INBAND_NOTIFICATIONS.mask
+    with frontend(made, features) as front:
+        heard: list[int] = []
+        front._exchange.on_vring_err = heard.append
+        front.set_features(VERSION_1)
+        front.add_mem_region(memory.region)
+        set_up(front, memory)
+        made.attachment.on_fault(0, VirtioError("broken"))
+        wait_for(lambda: made.reports)
+        front.get_queue_num()
+        front.serve_back_channel(0.05)
+        assert heard == []
 
 
 def test_in_band_notifications_need_two_more(served: Served) -> None:

@@ -50,6 +50,57 @@ def test_several_devices(tmp_path: Path, device: Any, fake_attachment: Any) -> N
     assert device.attachments[0].closed
 
 
+def test_a_device_that_comes_later(tmp_path: Path, device: Any) -> None:
+    with Server() as server:
+        service = server.add(None, tmp_path / "s")
+        waiting = threading.Thread(target=lambda: Frontend.connect(tmp_path / "s").close())
+        waiting.start()
+        service.device = device
+        server.start()
+        waiting.join(10)
+    assert len(device.attachments) == 1
+
+
+def test_a_device_that_never_comes(tmp_path: Path) -> None:
+    with Server() as server:
+        server.add(None, tmp_path / "s")
+        with pytest.raises(UsageError, match="no device"):
+            server.start()
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_connection_that_is_never_served(tmp_path: Path, device: Any) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, Server() as server:
+        assert server.add(device, "given", connected=theirs).serves_one
+    assert device.attachments == []
+
+
+def wait_gone(front: Frontend) -> bool:
+    """Whether the back-end lets go of the connection, soon."""
+    for _ in range(1000):
+        try:
+            front.get_features()
+        except DeviceGoneError:
+            return True
+    return False
+
+
+def test_another_device_in_its_place(tmp_path: Path, device: Any, fake_attachment: Any) -> None:
+    other = FakeDevice(fake_attachment)
+    with Server() as server:
+        service = server.add(device, tmp_path / "s")
+        server.start()
+        with Frontend.connect(tmp_path / "s") as front:
+            front.get_features()
+            server.call(lambda: service.replace(other))
+            assert wait_gone(front)
+        with Frontend.connect(tmp_path / "s") as front:
+            front.get_features()
+        assert [len(device.attachments), len(other.attachments)] == [1, 1]
+        assert device.attachments[0].closed
+
+
 def test_many_reconnects(tmp_path: Path, device: Any, count_fds: Callable[[], int]) -> None:
     with Server() as server:
         service = server.add(device, tmp_path / "s")

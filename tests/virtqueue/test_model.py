@@ -255,7 +255,7 @@ def test_packed_faults():
     chained = (0, 1, 0, AVAIL | NEXT), (0, 16, 0, AVAIL | INDIRECT)
     assert packed_fault(*chained, **indirect) == "INDIRECT_WITH_NEXT"
     assert packed_fault((0, 8, 0, AVAIL | INDIRECT), **indirect) == "INDIRECT_SIZE"
-    assert packed_fault((0, 80, 0, AVAIL | INDIRECT), **indirect) == "LOOP"
+    assert packed_fault((0, 16 * 1025, 0, AVAIL | INDIRECT), **indirect) == "LOOP"
 
 
 def test_long_chains():

@@ -116,6 +116,22 @@ def test_indirect_after_direct_descriptors(raw_split, direct, alignment):
     assert chain.slots == direct + 1
 
 
+@pytest.mark.parametrize("direct", [0, 2])
+def test_an_indirect_table_may_be_longer_than_the_queue(raw_split, direct):
+    """As Linux makes them where the device's limits allow more segments than the queue has descriptors."""
+    ring = raw_split(size=4)
+    queue = ring.device(features=FEATURE_INDIRECT)
+    count = 1024 - direct
+    for i in range(count):
+        bits = NEXT if i + 1 < count else 0
+        ring.descriptor(i, ring.data + i, 1, bits, i + 1, table=ring.data + 0x4000)
+    for i in range(direct):
+        ring.descriptor(i, ring.data, 1, NEXT, i + 1)
+    ring.descriptor(direct, ring.data + 0x4000, 16 * count, INDIRECT, 0)
+    ring.offer(0)
+    assert queue.pop().readable_length == 1024
+
+
 def test_an_indirect_table_across_regions(raw_split, guest_memory):
     other = guest_memory(size=0x1000, base=0x110000).regions[0]
     ring = raw_split(memory=guest_memory().add(other))

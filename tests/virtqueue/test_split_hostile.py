@@ -69,7 +69,7 @@ def indirect_order(ring):
 
 
 def many_indirect(ring):
-    count = ring.size + 1
+    count = 1025
     table(*[(0, 8, NEXT if i + 1 < count else 0, i + 1) for i in range(count)])(ring)
 
 

@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from virtio import vm
+from virtio.devices.blk import Blk
 from virtio.errors import GuestError, GuestTimeoutError, HostError, UsageError
+from virtio.serve import serving
+from virtio.storage import open_storage
 from virtio.vm import kernels, programs
 from virtio.vm.choice import Kind
 
@@ -122,19 +125,20 @@ def test_a_disk_of_another_back_end(
 @pytest.mark.parametrize(
     "options", [{"packed": True}, {"generation": "legacy"}, {"num_queues": 2, "reconnect": 1}]
 )
-def test_a_disk_as_qemu_can_show_it(
-    options: dict[str, object], storage_daemon: Callable[[Path], str], image: Path
-) -> None:
-    disk = vm.Blk(storage_daemon(image), **options)  # type: ignore[arg-type]
-    image.write_bytes(b"content".ljust(1 << 20, b"\0"))
-    with vm.Guest(need("qemu"), [disk], cpus=2) as guest:
-        assert guest.run("head -c 7 /dev/vda", check=True).stdout == "content"
-        features = guest.run("cat /sys/bus/virtio/devices/virtio0/features").stdout
-        assert features[34] == "01"[options.get("packed", False) is True]
-        assert features[32] == "10"[options.get("generation") == "legacy"]
-        assert len(guest.run("ls /sys/block/vda/mq").stdout.split()) == options.get(
-            "num_queues", features[12] == "1"
-        )
+def test_a_disk_as_qemu_can_show_it(options: dict[str, object], tmp_path: Path) -> None:
+    path = str(tmp_path / "disk.sock")
+    storage = open_storage("mem:1M")
+    storage.write(0, memoryview(b"content"))
+    with serving(Blk(storage, num_queues=2), path):
+        disk = vm.Blk(path, **options)  # type: ignore[arg-type]
+        with vm.Guest(need("qemu"), [disk], cpus=2) as guest:
+            assert guest.run("head -c 7 /dev/vda", check=True).stdout == "content"
+            features = guest.run("cat /sys/bus/virtio/devices/virtio0/features").stdout
+            assert (features[34] == "1") == options.get("packed", False)
+            assert (features[32] == "1") == (options.get("generation") != "legacy")
+            queues = guest.run("ls /sys/block/vda/mq").stdout.split()
+            assert len(queues) == options.get("num_queues", len(queues))
+    storage.close()
 
 
 def test_a_drive_of_qemus_own(image: Path) -> None:

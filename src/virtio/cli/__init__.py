@@ -39,11 +39,12 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """The entry point of the ``virtio`` program."""
+    """The entry point of ``virtio``, and of ``virtio-blk``: a program's name may choose the command."""
+    command = sys.argv[0].rpartition("/")[2].partition("virtio-")[2]
     try:
         from virtio.cli.app import run
 
-        status = run(sys.argv[1:])
+        status = run([command, *sys.argv[1:]] if command else sys.argv[1:])
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)

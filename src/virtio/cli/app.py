@@ -15,11 +15,17 @@ from virtio.errors import HostError, VirtioError
 __all__ = ["COMMANDS", "root", "run"]
 
 COMMANDS: dict[str, str] = {
+    "backends": "List the back-end programs, and describe them to QEMU and libvirt.",
+    "blk": "Serve a disk.",
     "completion": "Print the completion script of a shell.",
+    "demo": "Show it all: a disk in Python, and real guests that use it.",
     "doctor": "Say what this machine has and lacks for virtio.",
     "explain": "Explain an error code.",
     "io": "Read, write and measure the disk behind a vhost-user socket.",
     "probe": "Say what is behind a vhost-user socket.",
+    "rng": "Serve random numbers.",
+    "run": "Run COMMAND in a throw-away Linux guest, with disks served by pyvirtio.",
+    "serve": "Serve a device written in Python.",
     "spec": "Look things up in the specification.",
 }
 """Every command and what it does; command ``a-b`` is ``command`` in the module ``virtio.cli.a_b``."""

@@ -60,12 +60,12 @@ def compiled_core() -> Result:
 
 
 def kvm() -> Result:
-    """Whether a virtual machine can be made with KVM."""
-    problem = _kvm_problem()
+    """Whether a virtual machine can be made with KVM and, where QEMU is there to try it, runs 64-bit code."""
+    problem = _kvm_problem() or _kvm_trial()
     return Result(
         "kvm",
         not problem,
-        problem or "/dev/kvm makes virtual machines",
+        problem or "/dev/kvm runs virtual machines",
         "guests run at full speed; without it QEMU emulates the processor (TCG), some 10 times slower",
         "enable virtualisation in the firmware (or nesting in the hypervisor), and join the group kvm",
     )
@@ -89,6 +89,14 @@ def _kvm_problem() -> str:
     return ""
 
 
+def _kvm_trial() -> str:
+    from virtio.vm import accelerator
+
+    program = shutil.which(f"qemu-system-{os.uname().machine}")
+    choice = accelerator.choose(program) if program else None
+    return choice.reason if choice is not None and choice.name != "kvm" else ""
+
+
 def io_uring() -> Result:
     """Whether this process may use io_uring."""
     import ctypes
@@ -104,7 +112,7 @@ def io_uring() -> Result:
         "io_uring",
         ok,
         "usable" if ok else os.strerror(error),
-        "storage that would block is served asynchronously; without it a pool of threads does that",
+        "the benchmarks compare with qemu-storage-daemon at its best, which is with io_uring",
         "use Linux 5.11 or later; set sysctl kernel.io_uring_disabled=0; allow it in the container's seccomp",
     )
 

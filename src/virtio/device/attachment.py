@@ -208,14 +208,15 @@ class Attachment:
 
     def fault(self, index: int, error: VirtioError) -> None:
         """A queue broke: set DEVICE_NEEDS_RESET and tell the driver (virtio 1.4, 2.1.2) and the transport."""
-        logger.warning("queue %s: %s", self.vrings[index].name, error)
         with self._status_lock:
             live = self._status & DRIVER_OK
             if self._status:  # a transport without a status register has nothing to set it in
                 self._status |= DEVICE_NEEDS_RESET
         if live:
             self.config_changed()
-        if self._on_fault is not None:
+        if self._on_fault is None:
+            logger.warning("queue %s: %s", self.vrings[index].name, error)
+        else:
             self._on_fault(index, error)
 
     def miss(self, index: int, address: int) -> None:

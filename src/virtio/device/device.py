@@ -130,6 +130,13 @@ class Device:
 
     # What anyone may use.
 
+    def check(self) -> None:
+        """Raise UsageError if a queue has no method, FeatureError if what the device offers cannot be."""
+        feature_bits.check(self.device_id, self.offered_features)
+        for queue in self.queues:
+            if type(self).make_worker is Device.make_worker:
+                self._handler(queue)
+
     @property
     def offered_features(self) -> int:
         """All feature bits that drivers are offered.
@@ -174,10 +181,7 @@ class Device:
     def attach(self, attachment: Attachment) -> None:
         """A driver appears. Raises UsageError if there is one already and the device is not shareable,
         FeatureError if what the device offers cannot be."""
-        feature_bits.check(self.device_id, self.offered_features)
-        for queue in self.queues:
-            if type(self).make_worker is Device.make_worker:
-                self._handler(queue)
+        self.check()
         with self._lock:
             if self._attachments and not self.shareable:
                 raise UsageError(

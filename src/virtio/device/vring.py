@@ -310,7 +310,8 @@ class Vring:
             yield
         except VirtioError as error:
             self._discard()
-            self.error = error
+            # Kept until the queue is stopped: its traceback would keep the worker and the old memory, too.
+            self.error = error.with_traceback(None)
             _signal(self._fds["err"])
             self._attachment.fault(self.index, error)
 

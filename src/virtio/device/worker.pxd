@@ -58,6 +58,7 @@ cdef class QueueWorker:
     cdef uint64_t notifications
     cdef uint64_t suppressed        # publications that the driver did not want to hear of
     cdef uint64_t sleeps
+    cdef uint64_t kicks             # by the driver's fd that ended a sleep
     cdef uint64_t polls             # adaptive polls begun
     cdef uint64_t polls_paid        # those that found something
 

@@ -236,7 +236,8 @@ class QueueWorker:
     def stats(self) -> dict[str, int]:
         """Counters since the start; any thread may ask while the worker runs.
 
-        ``suppressed`` are notifications that the driver did not want, ``polls`` adaptive polls and
+        ``suppressed`` are notifications that the driver did not want, ``kicks`` those of the driver that
+        ended a sleep, ``polls`` adaptive polls and
         ``polls_paid`` those that found work, ``poll_ns`` how long the next one would be.
         """
         return {
@@ -245,6 +246,7 @@ class QueueWorker:
             "notifications": self.notifications,
             "suppressed": self.suppressed,
             "sleeps": self.sleeps,
+            "kicks": self.kicks,
             "polls": self.polls,
             "polls_paid": self.polls_paid,
             "poll_ns": self.window_ns,
@@ -435,7 +437,11 @@ class QueueWorker:
             clear_fd(self.wake_fd)
         if slots[1].revents != 0:
             clear_fd(self.completion_fd)
-        if slots[2].revents != 0 and not clear_fd(self.kick_fd):
+        if slots[2].revents == 0:
+            return
+        if clear_fd(self.kick_fd):
+            self.kicks += 1
+        else:
             # Readable, yet nothing to read: closed at the other end. Waiting for it would be a busy loop.
             self.kick_fd = -1
             self.in_band = True

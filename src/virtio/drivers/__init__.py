@@ -1,8 +1,8 @@
 """Drivers: a device behind any transport as a Python object.
 
-``Blk`` and ``Entropy`` connect to vhost-user back-ends, pyvirtio's or anybody's; ``virtio.drivers.aio`` has
-the same for asyncio; ``Driver`` is what a driver for another device type builds on, ``Transport`` what
-another way of reaching devices implements.
+``Blk`` and ``Entropy`` connect to vhost-user back-ends, pyvirtio's or anybody's, and ``Raw`` to a device of
+any other type; ``virtio.drivers.aio`` has the disk for asyncio; ``Driver`` is what a driver for another
+device type builds on, ``Transport`` what another way of reaching devices implements.
 """
 
 from virtio.drivers.blk import Blk, BlkFile, BlkOptions, BlkRequest
@@ -11,6 +11,7 @@ from virtio.drivers.entropy import Entropy
 from virtio.drivers.load import LoadOptions, LoadResult, run_load
 from virtio.drivers.memory import Arena, Buffer
 from virtio.drivers.queue import Request, RequestQueue
+from virtio.drivers.raw import Raw, RawOptions
 from virtio.drivers.transport import Transport
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "Entropy",
     "LoadOptions",
     "LoadResult",
+    "Raw",
+    "RawOptions",
     "Request",
     "RequestQueue",
     "Transport",

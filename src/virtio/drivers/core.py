@@ -6,7 +6,7 @@ import os
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from virtio.drivers.channel import Channel
 from virtio.drivers.memory import Arena, Buffer
@@ -47,10 +47,10 @@ class Driver:
     Usable as a context manager; `close` resets the device and lets go of it. `restart` brings it up anew.
     """
 
-    device_id: ClassVar[int]
-    wanted: ClassVar[int] = 0
+    device_id: int
+    wanted: int = 0
     """Device-type features accepted if offered."""
-    required: ClassVar[int] = 0
+    required: int = 0
     """Features without which the driver gives up."""
 
     def __init__(self, transport: Transport, options: DriverOptions | None = None) -> None:
@@ -187,8 +187,11 @@ class Driver:
         self._watcher.start()
 
     def _run_watcher(self) -> None:
-        for event in self.transport.events():
-            self._handle(event)
+        try:
+            for event in self.transport.events():
+                self._handle(event)
+        except OSError as error:  # nobody would notice the device's end any more
+            self.fail(DeviceGoneError(f"the device cannot be watched any more: {error.strerror}"))
 
     def _handle(self, event: Event) -> None:
         try:

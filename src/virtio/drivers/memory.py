@@ -170,7 +170,12 @@ class Arena:
         room = max(self._size, 1 << (size - 1).bit_length())
         start = -(-(last.guest_address + last.size) // room) * room
         region = _Region(start, room, hugepages=self._hugepages)
-        if not self._share(region.shared):
+        try:
+            taken = self._share(region.shared)
+        except BaseException:
+            os.close(region.fd)
+            raise
+        if not taken:
             os.close(region.fd)
             raise ArenaExhaustedError(
                 f"no {size} bytes left in {len(self._regions)} regions of shared memory, "

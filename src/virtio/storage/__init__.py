@@ -8,6 +8,7 @@
 (65536, b'hello')
 """
 
+from virtio.errors import StorageUrlError
 from virtio.storage.base import Storage
 from virtio.storage.file import FileStorage
 from virtio.storage.memory import MemoryStorage
@@ -28,7 +29,9 @@ __all__ = [
 
 
 def _open_file(location: Location) -> Storage:
-    location.only("direct", "read-only", "lock", "map")
+    location.only("direct", "read-only", "lock", "format", "map")
+    if location.options.get("format", "raw") != "raw":
+        raise StorageUrlError(f"{location.url}: format is raw, or left out to have others refused")
     path = location.rest
     if path.startswith("///") and location.url.startswith("file:"):
         path = path[2:]
@@ -38,6 +41,7 @@ def _open_file(location: Location) -> Storage:
         direct=location.flag("direct", default=location.cache == "none"),
         lock=location.flag("lock", default=True),
         map=location.flag("map", default=True),
+        any_format="format" in location.options,
     )
 
 

@@ -1,4 +1,4 @@
-"""A path, or ``file:PATH?direct=on&read-only=on&lock=off&map=off``: an image file or a block device."""
+"""A path, or ``file:PATH?direct=on&read-only=on&lock=off&format=raw&map=off``: an image or a block device."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from virtio.errors import (
 from virtio.storage import blockdev
 from virtio.storage.base import SECTOR, checked_size
 from virtio.storage.file_backend import DirectBackend, FileBackend
+from virtio.storage.formats import refuse_formats
 from virtio.storage.lock import holders
 from virtio.storage.lock import lock as lock_file
 from virtio.storage.mapped_backend import MappedBackend, mappable
@@ -36,10 +37,11 @@ class FileStorage(NativeStorage):
     """An image file or a block device.
 
     ``direct`` opens it past the page cache (O_DIRECT). ``lock`` keeps others from writing it meanwhile, or
-    from using it at all when it is writable. ``map`` lets the page cache be reached through a mapping of the
-    file where that is known not to wait, on file systems where it is safe; it changes nothing but the speed
-    and what counts as resident memory. A size that is no multiple of the block is rounded down, with a
-    warning: the last bytes are not reachable. Raises a subclass of StorageError.
+    from using it at all when it is writable. A file that begins like an image of another format is refused,
+    unless it is to be served as the bytes it is (``any_format``). ``map`` lets the page cache be reached
+    through a mapping of the file where that is known not to wait, on file systems where it is safe; it
+    changes nothing but the speed, and what counts as resident memory. A size that is no multiple of the block
+    is rounded down, with a warning: the last bytes are not reachable. Raises a subclass of StorageError.
     """
 
     def __init__(
@@ -50,12 +52,15 @@ class FileStorage(NativeStorage):
         direct: bool = False,
         lock: bool = True,
         map: bool = True,
+        any_format: bool = False,
     ) -> None:
         self.path = Path(path)
         self.direct = direct
         self._map = map
         self._fd = _open(self.path, read_only=read_only, direct=direct, lock=lock)
         try:
+            if not any_format:
+                refuse_formats(self.path)
             self._adopt(read_only=read_only, lock=lock)
         except BaseException:
             self.close()

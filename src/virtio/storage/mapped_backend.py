@@ -22,6 +22,7 @@ its thread's slot, on a cache line of its own.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 
@@ -73,16 +74,14 @@ def mappable(fd: int) -> bool:
         linux.TMPFS_MAGIC,
     ):
         return False
-    if is_writable(fd):
+    if linux.fstat(fd, cython.address(owner)) == 0 and owner.st_uid == linux.geteuid():
         return True
-    return linux.fstat(fd, cython.address(owner)) == 0 and linux.geteuid() in (0, owner.st_uid)
+    return os.access(f"/proc/self/fd/{fd}", os.W_OK, effective_ids=True)
 
 
 @cython.cfunc
 def is_writable(fd: cython.int) -> cython.bint:
     """Whether the file was opened for writing."""
-    import fcntl
-
     return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
 
 

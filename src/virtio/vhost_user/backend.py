@@ -30,6 +30,11 @@ _READS = 64
 """Reads in a row from one front-end before others have their turn; a message takes two."""
 
 
+_LOOK_SECONDS = 1.0
+_LOOKS = 10
+"""How often, and how many times, it is asked whether a ring's memory is really shared."""
+
+
 class BackendSession:
     """Serves one front-end until it leaves, breaks the protocol, or `close` is called.
 
@@ -56,6 +61,7 @@ class BackendSession:
         self._calls: dict[int, int] = {}
         self._config_dirty = False
         self._complained = False
+        self._looks_left = 0
         self._closed = False
         try:
             attachment = attach(self._config_changed_anywhere, self._fault_anywhere)
@@ -112,9 +118,37 @@ class BackendSession:
         return True
 
     def _left(self) -> None:
-        if self._control.asked_for_rings and not self._control.has_memory and not self._complained:
+        if (
+            self._control.feature_mask
+            and self._control.asked_for_rings
+            and not self._control.has_memory
+            and not self._complained
+        ):
             self._on_report(NotSharedError("the front-end set up rings and left without sharing any memory"))
         self.close()
+
+    def _look_at_memory_soon(self) -> None:
+        if not self._looks_left:
+            self._loop.call_later(_LOOK_SECONDS, self._look_at_memory)
+        self._looks_left = _LOOKS
+
+    def _look_at_memory(self) -> None:
+        self._looks_left -= 1
+        try:
+            private = None if self._closed else self._control.may_be_private()
+        except VirtioError:
+            private = False  # memory that went away is found out where it is used
+        if private:
+            self._report(
+                NotSharedError(
+                    "the driver notifies its queues, but there is nothing in them nor elsewhere in the "
+                    "memory that the front-end shared: the guest runs on a private copy"
+                )
+            )
+        if self._closed or private is not None:
+            self._looks_left = 0
+        elif self._looks_left:
+            self._loop.call_later(_LOOK_SECONDS, self._look_at_memory)
 
     def _react(self, event: Request | Refused) -> None:
         if isinstance(event, Refused):
@@ -156,6 +190,8 @@ class BackendSession:
         result = self._control.handle(request)
         if request.kind.request == FrontendRequest.GET_VRING_BASE:
             self._pass_on_calls()
+        if request.kind.request == FrontendRequest.SET_VRING_KICK:
+            self._look_at_memory_soon()
         self._responder.features = self._control.protocol_features
         if request.kind.request in (FrontendRequest.RESET_DEVICE, FrontendRequest.SET_STATUS):
             self._rearm()
@@ -210,7 +246,8 @@ class BackendSession:
         if self._closed:
             return
         self._report(error)
-        if self._inband and self._back is not None and not self._control.rings[index].has_err:
+        # Only where calls are in-band too: QEMU 7.2 accepts INBAND_NOTIFICATIONS without knowing what it is.
+        if self._back is not None and index in self._calls and not self._control.rings[index].has_err:
             self._back.err(index)
 
     # --- in-band notifications ---

@@ -82,6 +82,18 @@ class DeviceControl:
         """Whether no ring runs; the front-end and the guest are then not to be notified of anything."""
         return not any(ring.vring.running for ring in self.rings)
 
+    def may_be_private(self) -> bool | None:
+        """Whether the driver kicks rings and none of it shows in the memory: it was not what was shared.
+
+        QEMU passes the descriptors of memory that it maps privately, too. None as long as nothing is sure.
+        """
+        rings = [stats for ring in self.rings if (stats := ring.vring.stats())]
+        if any(stats["requests"] for stats in rings):
+            return False
+        if not any(stats["kicks"] for stats in rings):
+            return None
+        return shared.is_blank(self.memory)
+
     def handle(self, request: Request) -> Answer:
         """Carry out one request."""
         handler = _HANDLERS.get(request.kind.request)

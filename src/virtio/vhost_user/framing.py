@@ -20,6 +20,8 @@ MAX_FDS = 8
 
 _VFIO_USER_REPLY_SIZE = 16
 """A vfio-user error reply is its header alone; its size, 16, stands where our flags do, and ours are odd."""
+_VFIO_USER_VERSION = 1
+"""The first command of a vfio-user client; its number stands in the upper half of our request's."""
 
 
 def close_all(fds: Iterable[int]) -> None:
@@ -116,7 +118,7 @@ class Inbox:
 
 def _checked(header: Header) -> Header:
     version = header.flags & VERSION_MASK
-    if header.flags == _VFIO_USER_REPLY_SIZE:
+    if header.flags == _VFIO_USER_REPLY_SIZE or header.request >> 16 == _VFIO_USER_VERSION:
         raise ProtocolError(
             "the other side speaks vfio-user, not vhost-user",
             fix="use the socket as a vfio-user one, or start the other program in its vhost-user mode",

@@ -6,7 +6,13 @@ from virtio.errors import NotSharedError, ProtocolError, VirtioError
 from virtio.memory import GuestMemory, Mapping
 from virtio.vhost_user.payloads import Log, MemoryRegion, MemoryTable
 
-__all__ = ["MAX_SLOTS", "add_region", "memory_of_table", "remove_region", "with_log"]
+__all__ = ["MAX_SLOTS", "add_region", "is_blank", "memory_of_table", "remove_region", "with_log"]
+
+_HEAD = 4 << 20
+"""Bytes of a region that are looked at to tell whether anyone ever wrote to it."""
+
+_OUR_OWN = 4096
+"""Bytes that the device's side of the rings may have written there; a guest writes far more."""
 
 MAX_SLOTS = 509
 """Regions that ADD_MEM_REG may bring; what Linux's own vhost offers."""
@@ -45,6 +51,15 @@ def remove_region(memory: GuestMemory, region: MemoryRegion) -> GuestMemory:
         raise ProtocolError(
             f"REM_MEM_REG names {region.length:#x} bytes at {region.guest_address:#x}, which were never added"
         ) from error
+
+
+def is_blank(memory: GuestMemory) -> bool:
+    """Whether all regions begin with next to nothing but zeros, as the memory of no running guest does."""
+    written = 0
+    for region in memory.regions:
+        head = memory.read(region.guest_address, min(region.size, _HEAD))
+        written += len(head.translate(None, b"\0"))
+    return written < _OUR_OWN
 
 
 def with_log(memory: GuestMemory, log: Log, fd: int) -> GuestMemory:

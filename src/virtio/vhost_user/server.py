@@ -36,7 +36,7 @@ class Service:
     def __init__(
         self,
         loop: ControlLoop,
-        device: Device,
+        device: Device | None,
         address: Address,
         *,
         attach: Callable[..., Attachment],
@@ -46,16 +46,19 @@ class Service:
         on_done: Callable[[Service], None],
     ) -> None:
         self.device = device
+        """What is served; if None was added, to be set before the server starts."""
         self.address = address
         self.connections = 0
         """How many front-ends have been served so far, the present one included."""
         self._loop = loop
         self._attach = attach
-        self._one_off = one_off
+        self.serves_one = one_off
+        """Whether it ends when its first front-end leaves."""
         self._withhold = withhold
         self._on_report = on_report
         self._on_done = on_done
         self._listener: Listener | None = None
+        self._connected: socket.socket | None = None
         self._session: BackendSession | None = None
         self._closed = False
 
@@ -74,7 +77,7 @@ class Service:
     ) -> None:
         """Take the socket. HostError or UsageError at once if that cannot be: a service fails early."""
         if connected is not None:
-            self._serve(connected)
+            self._take(connected)
         elif self.address.how is How.LISTEN:
             self._listener = Listener.at(self.address.target, mode=mode, group=group)
         elif self.address.how is How.FD:
@@ -82,15 +85,37 @@ class Service:
             if listening:
                 self._listener = Listener(sock)
             else:
-                self._serve(sock)
+                self._take(sock)
         else:
-            self._serve(connect(self.address.target, timeout=5))
-        if self._session is None:
+            self._connected = connect(self.address.target, timeout=5)
+
+    def _take(self, sock: socket.socket) -> None:
+        """A connection that was handed over: there will be no other."""
+        self._connected = sock
+        self.serves_one = True
+
+    def begin(self) -> None:
+        """Serve who is connected, or wait for somebody. UsageError if there is no device to serve."""
+        if self.device is None:
+            raise UsageError(f"there is no device to serve at {self.address}")
+        sock, self._connected = self._connected, None
+        if sock is not None:
+            self._serve(sock)
+        else:
             self._wait()
+
+    def replace(self, device: Device) -> None:
+        """Serve ``device`` from now on: the present front-end is let go, and finds it when it comes back."""
+        self.device = device
+        if self._session is not None:
+            self._session.close()
 
     def close(self) -> None:
         """End the present connection and stop waiting for another. Idempotent."""
         self._closed = True
+        if self._connected is not None:
+            self._connected.close()
+            self._connected = None
         if self._listener is not None:
             self._loop.forget(self._listener.socket.fileno())
             self._listener.close()
@@ -153,10 +178,7 @@ class Service:
 
     def _ended(self) -> None:
         self._session = None
-        final = (
-            self._one_off or self._closed or (self._listener is None and self.address.how is not How.CONNECT)
-        )
-        if not final:
+        if not (self._closed or self.serves_one):
             self._wait()
         elif not self._closed:
             self._on_done(self)
@@ -189,7 +211,7 @@ class Server:
 
     def add(
         self,
-        device: Device,
+        device: Device | None,
         address: str | os.PathLike[str],
         *,
         mode: int | None = None,
@@ -201,9 +223,10 @@ class Server:
     ) -> Service:
         """Serve ``device`` at ``address``: a path, ``vhost-user:PATH``, ``connect:PATH`` or ``fd:N``.
 
-        The socket listens when this returns; front-ends are served from `start` on. ``mode`` and ``group``
-        are the socket file's. ``one_off``: end after the first front-end. ``withhold``: a mask of protocol
-        features not to offer. ``poll_us``: how long a queue spins before it sleeps, microseconds.
+        The socket listens when this returns; front-ends are served from `start` on. A device that takes its
+        time to make may be None here and set as the service's ``device`` before `start`. ``mode`` and
+        ``group`` are the socket file's. ``one_off``: end after the first front-end. ``withhold``: a mask of
+        protocol features not to offer. ``poll_us``: how long a queue spins before it sleeps, microseconds.
         ``connected``: an open connection to use; the address is then a mere name.
 
         Raises UsageError, AddressInUseError or HostError. To be called before `start`.
@@ -228,8 +251,19 @@ class Server:
         """Begin to serve."""
         if self._thread is not None or self._stopping:
             raise UsageError("a server starts once")
+        for service in self._services:
+            service.begin()
         self._thread = threading.Thread(target=self._run, name="virtio-control", daemon=True)
         self._thread.start()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to end, or ends by itself."""
+        return self._stopping
+
+    def call(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` run soon on the control thread. Signal handlers and other threads may ask."""
+        self._loop.call(callback)
 
     def request_stop(self) -> None:
         """Ask the server to end, and return at once. Signal handlers and other threads may."""

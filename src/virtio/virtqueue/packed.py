@@ -22,6 +22,7 @@ from cython.cimports.virtio.memory.atomic import (
 )
 from cython.cimports.virtio.memory.table import GuestMemory, Region, locate, log_write, memory_gone
 from cython.cimports.virtio.virtqueue.queue import (
+    LONGEST_TABLE,
     RING_ADDRESS,
     RING_ADDRESS_WRAPS,
     RING_INDIRECT_NOT_NEGOTIATED,
@@ -206,7 +207,7 @@ class PackedDeviceQueue(DeviceQueue):
         entry: Descriptor
         if length == 0 or length % DESC_BYTES != 0:
             return self.stop(RING_INDIRECT_SIZE, length)
-        if length // DESC_BYTES > self.size:
+        if length // DESC_BYTES > max(self.size, LONGEST_TABLE):
             return self.stop(RING_LOOP, self.avail.index)
         if address + (length - 1) < address:
             return self.stop(RING_ADDRESS_WRAPS, address)

@@ -20,7 +20,7 @@ cdef enum RingFault:
     RING_OK = 0
     RING_INDEX_JUMP = -1            # avail index ran ahead by more than the queue's size
     RING_HEAD_BEYOND_SIZE = -2      # a head or next index at or above the queue's size
-    RING_LOOP = -3                  # the chain visits more descriptors than the queue has
+    RING_LOOP = -3                  # the chain visits more descriptors than there can be
     RING_INDIRECT_NOT_NEGOTIATED = -4
     RING_INDIRECT_NESTED = -5       # an indirect table inside an indirect table
     RING_INDIRECT_WITH_NEXT = -6
@@ -45,6 +45,10 @@ cdef enum RingFault:
 cdef enum:
     INLINE_SEGMENTS = 6     # enough for nearly every chain without another allocation
     CHAIN_BLOCK = 32        # chains allocated at once
+    # A chain may not be longer than the queue (virtio 1.4, 2.7.5.3.1), yet Linux fills indirect tables with as
+    # many buffers as the device's limits allow, whatever the queue's size. So a table may have this many, as
+    # everywhere else.
+    LONGEST_TABLE = 1024
 
 cdef extern from *:
     """

@@ -22,6 +22,7 @@ from cython.cimports.virtio.memory.atomic import (
 )
 from cython.cimports.virtio.memory.table import GuestMemory, Region, locate, log_write, memory_gone
 from cython.cimports.virtio.virtqueue.queue import (
+    LONGEST_TABLE,
     RING_ADDRESS,
     RING_ADDRESS_WRAPS,
     RING_HEAD_BEYOND_SIZE,
@@ -233,6 +234,7 @@ class SplitDeviceQueue(DeviceQueue):
     ) -> cython.int:
         """Follow the chain in an indirect table, after `visited` descriptors of the ring. 0 or a fault."""
         index: uint32_t = 0
+        limit: uint32_t = max(self.size, LONGEST_TABLE)
         fault: cython.int
         run: uint64_t = 0
         copy: Descriptor
@@ -246,7 +248,7 @@ class SplitDeviceQueue(DeviceQueue):
         while True:
             if index >= length // DESC_BYTES:
                 return self.stop(RING_HEAD_BEYOND_SIZE, index)
-            if visited == self.size:
+            if visited == limit:
                 return self.stop(RING_LOOP, chain.slots)
             visited += 1
             if run == length:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,7 @@ from typing import Self
 from virtio.errors import GuestError, GuestTimeoutError, UsageError
 from virtio.vm import initramfs, kernels, qemu, terminal, uml
 from virtio.vm.agent import Agent, Result, Sink
-from virtio.vm.choice import Kind, choose
+from virtio.vm.choice import Choice, Kind, choose
 from virtio.vm.devices import Attached
 from virtio.vm.process import Plugs, Process
 from virtio.vm.qmp import Qmp
@@ -85,12 +86,17 @@ class Guest:
         self._kernel = Path(kernel) if kernel is not None else None
         self._initrd = Path(initrd) if initrd is not None else None
         self._firmware, self._terminal, self._boot_timeout = firmware, terminal, boot_timeout
-        self.choice = choose(kind, devices, only_qemu=firmware or kernel is not None)
+        self._wanted = kind
         self._process = Process()
         self._agent: Agent | None = None
         self._control: Qmp | None = None
         self._console_line: socket.socket | None = None
         self._console = ""
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The hypervisor, chosen when first asked for: devices come before."""
+        return choose(self._wanted, self.devices, only_qemu=self.foreign and self._wanted is None)
 
     @property
     def kind(self) -> Kind:
@@ -101,6 +107,11 @@ class Guest:
     def reason(self) -> str:
         """What it runs on and why, in one line."""
         return self.choice.reason
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it boots a system that is not ours, and so takes no commands."""
+        return self._firmware or self._kernel is not None
 
     @property
     def directory(self) -> Path:
@@ -218,6 +229,16 @@ class Guest:
                 time.sleep(POLL_SECONDS)
         return console
 
+    def follow(self, sink: Sink) -> int:
+        """Feed the console to ``sink`` until the guest ends; the hypervisor's status."""
+        log = self.directory / "console.log"
+        with log.open("rb") as console:
+            while (status := self.status) is None:
+                sink(console.read())
+                time.sleep(POLL_SECONDS)
+            sink(console.read())
+        return status
+
     def kill(self) -> None:
         """Pull the plug."""
         self._process.kill()
@@ -235,10 +256,6 @@ class Guest:
                 line.close()
         self._process.close()
 
-    @property
-    def _foreign(self) -> bool:
-        return self._firmware or self._kernel is not None
-
     def _connect(self, plugs: Plugs) -> Lines:
         """Make the sockets that this guest needs."""
         control = console = None
@@ -248,14 +265,14 @@ class Guest:
             self._control = Qmp(ours)
         if self._terminal:
             self._console_line, console = plugs.plug()
-        if not self._foreign:
+        if not self.foreign:
             (out, out_number), (err, err_number) = plugs.plug(), plugs.plug()
             self._agent = Agent(self._process, (out, err))
             serial = (out_number, err_number)
         return Lines(str(self.directory / "console.log"), control, console, serial)
 
     def _setup(self) -> Setup:
-        kernel, initrd = (self._kernel, self._initrd) if self._foreign else self._own_system()
+        kernel, initrd = (self._kernel, self._initrd) if self.foreign else self._own_system()
         token = [f"vm_token={self._agent.token}"] if self._agent is not None else []
         return Setup(
             memory=self._memory, cpus=self._cpus, devices=self.devices, kernel=kernel, initrd=initrd,

@@ -14,6 +14,11 @@ MOST_RANGE_SECTORS = 1 << 22  # sectors in one such segment
 
 MOST_SEGMENT_BYTES = 1 << 22
 
+USUAL_QUEUE_SIZE = 128
+"""What QEMU and others give a disk unless told otherwise. The configuration is read before the driver's queue
+size is known, and Linux fills an indirect table with ``seg_max`` buffers even on a shorter queue, which the
+specification forbids (virtio 1.4, 2.7.5.3.1)."""
+
 
 def initial_config(
     storage: Storage, *, block: int, num_queues: int, queue_size: int, writeback: bool, read_only: bool
@@ -26,7 +31,7 @@ def initial_config(
         cut_off="max_secure_erase_sectors",
         capacity=storage.size // block * block // spec.SECTOR_SIZE,
         size_max=MOST_SEGMENT_BYTES,
-        seg_max=queue_size - 2,
+        seg_max=min(queue_size, USUAL_QUEUE_SIZE) - 2,
         blk_size=block,
         topology=spec.Topology(physical_block_exp=physical.bit_length() - 1, min_io_size=physical),
         writeback=int(writeback),

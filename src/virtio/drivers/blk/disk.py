@@ -16,7 +16,7 @@ from virtio.drivers.core import Driver, DriverOptions
 from virtio.drivers.memory import Buffer
 from virtio.drivers.queue import Segments
 from virtio.drivers.transport import Transport
-from virtio.errors import UnsupportedRequestError, UsageError
+from virtio.errors import UnsupportedRequestError, UsageError, VirtioError
 from virtio.spec import blk
 from virtio.spec import features as bits
 
@@ -229,8 +229,12 @@ class Blk(Driver):
 
     def poll(self) -> list[BlkRequest]:
         """Requests from `submit` that have finished since the last call; never waits."""
-        for queue in self.queues:
-            queue.poll()
+        try:
+            for queue in self.queues:
+                queue.poll()
+        except VirtioError:
+            if not self._completed:  # those that failed are told of first
+                raise
         return self._drain()
 
     def wait(self, timeout: float | None = None, *, queue: int | None = None) -> list[BlkRequest]:

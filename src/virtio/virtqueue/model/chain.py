@@ -9,6 +9,7 @@ __all__ = ["DESCRIPTOR", "INDIRECT", "NEXT", "WRITE", "Chain", "Malformed"]
 DESCRIPTOR = 16  # bytes of a descriptor, of either ring kind
 NEXT = 1  # the chain goes on (VIRTQ_DESC_F_NEXT)
 WRITE = 2  # the device writes this buffer, otherwise it reads it (VIRTQ_DESC_F_WRITE)
+LONGEST_TABLE = 1024  # descriptors in an indirect table at least, however short the queue: Linux needs it
 INDIRECT = 4  # the buffer is itself a table of descriptors (VIRTQ_DESC_F_INDIRECT)
 
 

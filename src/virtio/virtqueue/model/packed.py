@@ -13,7 +13,7 @@ when both equal the device's counter.
 
 from __future__ import annotations
 
-from .chain import DESCRIPTOR, INDIRECT, NEXT, WRITE, Chain, Malformed
+from .chain import DESCRIPTOR, INDIRECT, LONGEST_TABLE, NEXT, WRITE, Chain, Malformed
 from .ends import Buffers, DeviceEnd, DriverEnd
 from .memory import Memory
 
@@ -125,7 +125,7 @@ class PackedDevice(DeviceEnd):
             raise Malformed("INDIRECT_WITH_NEXT")
         if length == 0 or length % DESCRIPTOR:
             raise Malformed("INDIRECT_SIZE", length)
-        if length // DESCRIPTOR > self.size:
+        if length // DESCRIPTOR > max(self.size, LONGEST_TABLE):
             raise Malformed("LOOP", length)
         if address + length > 1 << 64:
             raise Malformed("ADDRESS_WRAPS", address)

@@ -11,7 +11,7 @@ Both `idx` count up freely, modulo 2**16; an entry's place is its index modulo t
 
 from __future__ import annotations
 
-from .chain import DESCRIPTOR, INDIRECT, NEXT, WRITE, Chain, Malformed
+from .chain import DESCRIPTOR, INDIRECT, LONGEST_TABLE, NEXT, WRITE, Chain, Malformed
 from .ends import Buffers, DeviceEnd, DriverEnd
 
 __all__ = ["SplitDevice", "SplitDriver"]
@@ -55,12 +55,12 @@ class SplitDevice(DeviceEnd):
         """Follow a chain through the descriptor table and perhaps one indirect table (2.7.5)."""
         chain = Chain(id=head)
         table, entries, index = self.descriptors, self.size, head
-        nested = False
+        nested, limit = False, self.size
         while True:
             if index >= entries:
                 raise Malformed("HEAD_BEYOND_SIZE", index)
-            # No chain is longer than the queue (2.7.5.3.1), so one that is has a loop.
-            if len(chain.readable) + len(chain.writable) >= self.size:
+            # No chain is longer than the queue (2.7.5.3.1), so one that is has a loop; but see LONGEST_TABLE.
+            if len(chain.readable) + len(chain.writable) >= limit:
                 raise Malformed("LOOP", head)
             address, length, flags, follower = self.descriptor(table + DESCRIPTOR * index)
             chain.slots += not nested
@@ -68,6 +68,7 @@ class SplitDevice(DeviceEnd):
                 self.check_indirect(flags, address, length, nested)
                 # WRITE is ignored here (2.7.5.3.2). The table's first entry is the chain's next element.
                 table, entries, index, nested = address, length // DESCRIPTOR, 0, True
+                limit = max(limit, LONGEST_TABLE)
                 continue
             chain.append(address, length, bool(flags & WRITE))
             self.memory.check(address, length)
