@@ -27,7 +27,7 @@ SIZE = 8 * MIB
 EVICT = """
 while True:
     os.fdatasync(fd)
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.posix_fadvise(fd, 0, 4 << 20, os.POSIX_FADV_DONTNEED)
     time.sleep(0.002)
 """
 CUT = """
