@@ -16,7 +16,8 @@ import pytest
 
 from virtio.devices.blk import Blk
 from virtio.spec import blk as spec
-from virtio.storage.mapped_backend import MappedBackend, mappable
+from virtio.storage.mapped_backend import MappedBackend
+from virtio.storage.residence import mappable
 
 MIB = 1 << 20
 SECTOR = 512

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from virtio import storage
-from virtio.storage import mapped_backend
+from virtio.storage import mapped_backend, residence
 from virtio.storage.file_backend import DirectBackend, FileBackend
 from virtio.storage.mapped_backend import MappedBackend
 
@@ -33,7 +33,7 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     place = "/dev/shm" if request.param == "memory" else "/var/tmp"
     with tempfile.TemporaryDirectory(prefix="virtio-test-", dir=place) as path:
         with open(f"{path}/probe", "wb+") as probe:
-            if not mapped_backend.mappable(probe.fileno()):
+            if not residence.mappable(probe.fileno()):
                 pytest.skip(f"files in {place} are not mapped")
         yield Path(path)
 
@@ -486,14 +486,14 @@ def test_direct_is_not_mapped(tmp_path: Path) -> None:
 
 def test_file_systems_that_are_not_known() -> None:
     with open("/proc/version", "rb") as file:
-        assert not mapped_backend.mappable(file.fileno())
+        assert not residence.mappable(file.fileno())
 
 
 AS_NOBODY = """
 import os, sys
-from virtio.storage import mapped_backend
+from virtio.storage import residence
 os.setgid(65534); os.setuid(65534)
-print(mapped_backend.mappable(int(sys.argv[1])))
+print(residence.mappable(int(sys.argv[1])))
 """
 
 

@@ -25,8 +25,9 @@ from virtio.storage.file_backend import DirectBackend, FileBackend
 from virtio.storage.formats import refuse_formats
 from virtio.storage.lock import holders
 from virtio.storage.lock import lock as lock_file
-from virtio.storage.mapped_backend import MappedBackend, mappable
+from virtio.storage.mapped_backend import MappedBackend
 from virtio.storage.native import NativeStorage
+from virtio.storage.residence import mappable
 
 __all__ = ["FileStorage"]
 

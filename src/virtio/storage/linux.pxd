@@ -68,6 +68,11 @@ cdef extern from "<sys/vfs.h>" nogil:
     int fstatfs(int fd, Statfs *status)
 
 cdef extern from "<linux/magic.h>" nogil:
+    """
+    #ifndef XFS_SUPER_MAGIC     /* not in the headers of before 5.3 */
+    #define XFS_SUPER_MAGIC 0x58465342
+    #endif
+    """
     const long TMPFS_MAGIC
     const long RAMFS_MAGIC
     const long EXT4_SUPER_MAGIC

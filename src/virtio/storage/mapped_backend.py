@@ -49,34 +49,24 @@ from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.memory.guard import guard_register, guard_release
 from cython.cimports.virtio.storage import linux
 from cython.cimports.virtio.storage.backend import gather, scatter
+from cython.cimports.virtio.storage.gate import (
+    SLOTS,
+    Slot,
+    close,
+    enter,
+    keep_shut,
+    leave,
+    pthread_mutex_destroy,
+    pthread_mutex_init,
+    pthread_self,
+    reopen,
+)
+from cython.cimports.virtio.storage.residence import PAGE, all_allocated, all_resident
 
 logger = logging.getLogger("virtio.storage")
 
 ALIGNMENT = 1 << 21  # of a huge page, in bytes
 ROOM = 1 << 36  # bytes of address space for the file to grow into, or as much as it has, if that is more
-
-
-def mappable(fd: int) -> bool:
-    """Whether the file can be mapped as here: its file system is known, and says truly what is resident.
-
-    Known are ext2 to ext4, XFS, Btrfs and tmpfs. mincore says "all of it" to who may not write the file and
-    does not own it. Network file systems, FUSE and overlays are left alone: there a mapping may not show what
-    others write, or wait where this cannot be foreseen.
-    """
-    status = cython.declare(linux.Statfs)
-    owner = cython.declare(linux.Stat)
-    if cython.sizeof(cython.p_void) < 8 or linux.fstatfs(fd, cython.address(status)) != 0:
-        return False
-    if status.f_type not in (
-        linux.EXT4_SUPER_MAGIC,
-        linux.XFS_SUPER_MAGIC,
-        linux.BTRFS_SUPER_MAGIC,
-        linux.TMPFS_MAGIC,
-    ):
-        return False
-    if linux.fstat(fd, cython.address(owner)) == 0 and owner.st_uid == linux.geteuid():
-        return True
-    return os.access(f"/proc/self/fd/{fd}", os.W_OK, effective_ids=True)
 
 
 @cython.cfunc
@@ -98,7 +88,7 @@ class MappedBackend(FileBackend):
     """A file through the page cache, by copies from and to a shared mapping where those cannot wait."""
 
     def __cinit__(self) -> None:
-        pthread_mutex_init(cython.address(self.mutex), cython.NULL)
+        pthread_mutex_init(cython.address(self.gate.mutex), cython.NULL)
 
     def __init__(self, fd: int) -> None:
         status = cython.declare(linux.Statfs)
@@ -109,14 +99,14 @@ class MappedBackend(FileBackend):
         if linux.posix_memalign(cython.address(memory), 64, SLOTS * cython.sizeof(Slot)) != 0:
             raise MemoryError
         memset(memory, 0, SLOTS * cython.sizeof(Slot))
-        self.slots = cython.cast(cython.pointer[Slot], memory)
-        self.shut = 1
+        self.gate.slots = cython.cast(cython.pointer[Slot], memory)
+        self.gate.shut = 1
         self.remap()
 
     def __dealloc__(self) -> None:
         self.unmap()
-        free(self.slots)
-        pthread_mutex_destroy(cython.address(self.mutex))
+        free(self.gate.slots)
+        pthread_mutex_destroy(cython.address(self.gate.mutex))
 
     def fit(self) -> None:
         """Take note of the size that the file has now; map more of it if it has outgrown the mapping."""
@@ -133,7 +123,7 @@ class MappedBackend(FileBackend):
         mapped: cython.bint = False
         idle: cython.bint
         with cython.nogil:
-            idle = self.close_gate()
+            idle = close(cython.address(self.gate))
         if not idle:
             return  # a copy hangs: what lies behind the mapping is read and written without it
         try:
@@ -143,9 +133,9 @@ class MappedBackend(FileBackend):
             mapped = True
         finally:
             if mapped:
-                self.open_gate()
+                reopen(cython.address(self.gate))
             else:
-                pthread_mutex_unlock(cython.address(self.mutex))
+                keep_shut(cython.address(self.gate))
 
     def close(self) -> None:
         """Let go of the file: its lock stays as long as it is mapped. The system calls still work."""
@@ -153,10 +143,10 @@ class MappedBackend(FileBackend):
         if self.mapped == 0:
             return
         with cython.nogil:
-            gone = self.close_gate()
+            gone = close(cython.address(self.gate))
         if gone:
             self.unmap()
-            pthread_mutex_unlock(cython.address(self.mutex))
+            keep_shut(cython.address(self.gate))
 
     def stats(self) -> dict[str, int]:
         """Counters since the start.
@@ -169,7 +159,7 @@ class MappedBackend(FileBackend):
         totals = dict.fromkeys(names, 0)
         i: cython.int
         for i in range(SLOTS):
-            slot = cython.address(self.slots[i])
+            slot = cython.address(self.gate.slots[i])
             for name, value in zip(names, (slot.reads, slot.writes, slot.proofs, slot.denied), strict=True):
                 totals[name] += value
         return {**totals, "forgotten": self.forgotten // 2, "repairs": self.repairs}
@@ -177,7 +167,10 @@ class MappedBackend(FileBackend):
     # The mapping.
 
     def map(self, room):
-        """Map ``room`` bytes of the file, though it has fewer: what it grows by is then mapped already."""
+        """Map ``room`` bytes of the file, though it has fewer: what it grows by is then mapped already.
+
+        Where the page cache holds the file in huge pages, the alignment lets them be mapped as such.
+        """
         prot: cython.int = PROT_READ | PROT_WRITE if self.writable else PROT_READ
         anonymous: cython.int = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
         bookkeeping: uint64_t
@@ -201,9 +194,9 @@ class MappedBackend(FileBackend):
                 munmap(book, bookkeeping)
             raise OSError(code, os.strerror(code))
         self.chunks = cython.cast(cython.pointer[Chunk], book)
-        self.mapped = room
         self.lost = 0
         self.guard = guard_register(self.base, room, PAGE, cython.address(self.lost))
+        self.mapped = room
         return 0
 
     def unmap(self):
@@ -215,51 +208,20 @@ class MappedBackend(FileBackend):
         self.mapped = 0
         self.extent = 0
 
-    def enter(self):
-        """Begin a copy; NULL if none may be made now."""
-        slot: cython.pointer[Slot] = self.slots + slot_number(pthread_self())
-        atomic.add_int(cython.address(slot.inside), 1, atomic.SEQ_CST)
-        if (
-            atomic.load_int(cython.address(self.shut), atomic.SEQ_CST)
-            | atomic.load_int(cython.address(self.lost), atomic.SEQ_CST)
-        ) == 0:
-            return slot
-        atomic.add_int(cython.address(slot.inside), -1, atomic.RELEASE)
-        return cython.NULL
-
-    def close_gate(self):
-        """Wait until no copy is going on, and let none begin. False if one hangs: then nothing changed."""
-        i: cython.int
-        patience: cython.int = 20000  # of 50 us
-        pthread_mutex_lock(cython.address(self.mutex))
-        atomic.store_int(cython.address(self.shut), 1, atomic.SEQ_CST)
-        for i in range(SLOTS):
-            while atomic.load_int(cython.address(self.slots[i].inside), atomic.SEQ_CST) != 0:
-                patience -= 1
-                if patience == 0:
-                    self.open_gate()
-                    return False
-                linux.usleep(50)
-        return True
-
-    def open_gate(self):
-        atomic.store_int(cython.address(self.shut), 0, atomic.SEQ_CST)
-        pthread_mutex_unlock(cython.address(self.mutex))
-
     def mend(self):
         """Put the file back where the guard had to put zeroes."""
         prot: cython.int = PROT_READ | PROT_WRITE if self.writable else PROT_READ
-        if not self.close_gate():
+        if not close(cython.address(self.gate)):
             return
         if atomic.load_int(cython.address(self.lost), atomic.RELAXED) != 0 and self.mapped != 0:
             if mmap(self.base, self.mapped, prot, MAP_SHARED | MAP_FIXED, self.fd, 0) == MAP_FAILED:
-                pthread_mutex_unlock(cython.address(self.mutex))  # shut for good
+                keep_shut(cython.address(self.gate))  # shut for good
                 return
             linux.madvise(self.chunks, (self.mapped // CHUNK + 1) * cython.sizeof(Chunk), linux.MADV_DONTNEED)
             self.measure()
             self.repairs += 1
             atomic.store_int(cython.address(self.lost), 0, atomic.SEQ_CST)
-        self.open_gate()
+        reopen(cython.address(self.gate))
 
     # Copies.
 
@@ -283,7 +245,7 @@ class MappedBackend(FileBackend):
 
     def copy(self, writing, segments, count, offset, length):
         """All of ``length``, 0 where it is not known that a copy would not wait, -EAGAIN if it went wrong."""
-        slot: cython.pointer[Slot] = self.enter()
+        slot: cython.pointer[Slot] = enter(cython.address(self.gate), cython.address(self.lost))
         done: int64_t = 0
         if slot == cython.NULL:
             return 0
@@ -303,7 +265,7 @@ class MappedBackend(FileBackend):
             slot.untold -= 1
             if slot.untold <= 0:
                 self.watch(slot)
-        atomic.add_int(cython.address(slot.inside), -1, atomic.RELEASE)
+        leave(slot)
         return done
 
     def hint(self, offset, length):
@@ -356,63 +318,36 @@ class MappedBackend(FileBackend):
 
     def prove(self, index, populate):
         """Ask whether all pages of a chunk are resident, and map them unless that was done."""
-        pages = cython.declare(cython.uchar[128])
         start: uint64_t = index << CHUNK_BITS
         length: uint64_t = atomic.load_u64(cython.address(self.extent), atomic.RELAXED) - start
-        count: uint64_t
-        i: uint64_t
         if length > CHUNK:
             length = CHUNK
-        count = (length + PAGE - 1) // PAGE
-        if linux.mincore(self.base + start, length, pages) != 0:
+        if not all_resident(self.base + start, length):
             return False
-        for i in range(count):
-            if not pages[i] & 1:
-                return False
         if populate:
-            linux.madvise(self.base + start, count * PAGE, MADV_POPULATE_READ)
+            linux.madvise(self.base + start, length, MADV_POPULATE_READ)
         return True
 
     def hot(self, index, era):
         """Whether writing to this resident chunk pays, and cannot run out of space."""
         chunk: cython.pointer[Chunk] = self.chunks + index
+        end: uint64_t
         if chunk.era != era or chunk.writes < (1 if self.in_memory else HOT):
             return False
         if chunk.writes != READY:
+            end = atomic.load_u64(cython.address(self.extent), atomic.RELAXED)
+            if end > (index + 1) << CHUNK_BITS:
+                end = (index + 1) << CHUNK_BITS
             # A resident page of a file in memory is all there is to allocate.
-            if not self.in_memory and not self.allocated(index):
+            if not self.in_memory and not all_allocated(self.fd, index << CHUNK_BITS, end):
                 chunk.writes = 0
                 return False
             chunk.writes = READY
         return True
 
-    def allocated(self, index):
-        """Whether the chunk has blocks everywhere; also those that have no place on the medium yet."""
-        room: uint64_t[7 * 128 + 4]  # struct fiemap and as many extents as a chunk has pages
-        found: cython.pointer[linux.ExtentMap] = cython.cast(
-            cython.pointer[linux.ExtentMap], cython.cast(cython.p_void, room)
-        )
-        start: uint64_t = index << CHUNK_BITS
-        end: uint64_t = atomic.load_u64(cython.address(self.extent), atomic.RELAXED)
-        i: cython.uint
-        if end > start + CHUNK:
-            end = start + CHUNK
-        memset(room, 0, 32)
-        found.fm_start = start
-        found.fm_length = end - start
-        found.fm_extent_count = 128
-        if linux.ioctl(self.fd, linux.FS_IOC_FIEMAP, found) != 0:
-            return False
-        for i in range(found.fm_mapped_extents):
-            if found.fm_extents[i].fe_logical > start:
-                return False
-            if found.fm_extents[i].fe_logical + found.fm_extents[i].fe_length > start:
-                start = found.fm_extents[i].fe_logical + found.fm_extents[i].fe_length
-        return start >= end
-
     def note(self, writing, offset, length):
         """A system call found the pages, or brought them: from now on the chunk is worth asking about."""
-        slot: cython.pointer[Slot] = self.enter()
+        slot: cython.pointer[Slot] = enter(cython.address(self.gate), cython.address(self.lost))
         chunk: cython.pointer[Chunk]
         end: uint64_t = offset + length
         following: uint64_t
@@ -436,7 +371,7 @@ class MappedBackend(FileBackend):
                 if chunk.writes < HOT:
                     chunk.writes = pages if pages < HOT else HOT
             offset = following
-        atomic.add_int(cython.address(slot.inside), -1, atomic.RELEASE)
+        leave(slot)
 
     def era(self, tick):
         if self.in_memory:
@@ -445,7 +380,7 @@ class MappedBackend(FileBackend):
 
     def drop(self, offset, length):
         """Know nothing about these bytes any more."""
-        slot: cython.pointer[Slot] = self.enter()
+        slot: cython.pointer[Slot] = enter(cython.address(self.gate), cython.address(self.lost))
         index: uint64_t = offset >> CHUNK_BITS
         end: uint64_t = offset + length
         if slot == cython.NULL:
@@ -456,7 +391,7 @@ class MappedBackend(FileBackend):
             self.chunks[index].resident = UNKNOWN
             self.chunks[index].writes = 0
             index += 1
-        atomic.add_int(cython.address(slot.inside), -1, atomic.RELEASE)
+        leave(slot)
 
     def forget(self):
         """Let every proof be out of date."""

@@ -5,8 +5,6 @@ from virtio.storage.file_backend import FileBackend
 ALIGNMENT: int
 ROOM: int
 
-def mappable(fd: int) -> bool: ...
-
 @disjoint_base
 class MappedBackend(FileBackend):
     """A file through the page cache, by copies from and to a shared mapping where those cannot wait."""
