@@ -29,6 +29,7 @@ def environment() -> dict[str, str]:
         "LD_PRELOAD": str(packages / "asan_with_fuzzer.so"),
         "ASAN_OPTIONS": "detect_leaks=0:handle_sigbus=0",
         "PYTHONMALLOC": "malloc",
+        "VIRTIO_FUZZING": "1",
         "PYTHONPATH": f"{BUILD / 'site'}:{packages}",
     }
 

@@ -97,6 +97,12 @@ class Bench:
         assert not self.faults, self.faults
         assert self.device.storage.size == DISK
 
+    def close(self) -> None:
+        """Detach, and let go of the disk."""
+        self.attachment.close()
+        self.device.close()
+        os.close(self.call)
+
     def check(self, writable: list[tuple[int, int]], written: int, alone: bool) -> None:
         """No more written than there is room for; with nobody else writing, a status of those there are."""
         assert written <= sum(length for _, length in writable)
@@ -115,15 +121,19 @@ def read_chain(source: Reader) -> tuple[list[tuple[int, int]], list[tuple[int, i
     return buffers[: shape & 7], buffers[shape & 7 :]
 
 
-def benches() -> list[Bench]:
-    """Every disk over every ring."""
+def benches(folder: str) -> list[Bench]:
+    """Every disk over every ring; the files are in ``folder``."""
     made = []
     for packed in (False, True):
-        file = tempfile.NamedTemporaryFile(prefix="fuzz-")  # noqa: SIM115 - as long as the process
-        file.truncate(DISK)
-        FILES.append(file)
-        made += [Bench(Blk(storage), packed=packed) for storage in (MemoryStorage(DISK), file.name, Plain())]
+        path = os.path.join(folder, "packed.img" if packed else "split.img")
+        with open(path, "wb") as file:
+            file.truncate(DISK)
+        made += [Bench(Blk(storage), packed=packed) for storage in (MemoryStorage(DISK), path, Plain())]
     return made
+
+
+def target(source: Reader, benches: list[Bench]) -> None:
+    benches[source.number(1) % len(benches)].run(source)
 
 
 def seeds() -> list[bytes]:
@@ -143,8 +153,7 @@ def seeds() -> list[bytes]:
     return made
 
 
-FILES: list[object] = []
-
 if __name__ == "__main__":
-    ALL = benches()
-    fuzz(lambda source: ALL[source.number(1) % len(ALL)].run(source), seeds())
+    with tempfile.TemporaryDirectory(prefix="virtio-fuzz-") as place:
+        ALL = benches(place)
+        fuzz(lambda source: target(source, ALL), seeds())

@@ -6,9 +6,9 @@ either goes on or ends with a named error; it never leaks a descriptor, and neve
 
 from __future__ import annotations
 
-import atheris
+from reading import Reader, fuzz, instrumented
 
-with atheris.instrument_imports(include=["virtio.vhost_user", "virtio.device"]):
+with instrumented("virtio.vhost_user", "virtio.device"):
     from virtio.device import Attachment
     from virtio.vhost_user.backend import BackendSession
     from virtio.vhost_user.control import OFFERED
@@ -28,7 +28,6 @@ import socket
 import struct
 from contextlib import suppress
 
-from reading import Reader, fuzz
 from virtio.devices.blk import Blk
 from virtio.errors import VirtioError
 from virtio.storage import MemoryStorage
@@ -87,7 +86,7 @@ class Session:
     def kick_and_wait(self) -> None:
         """Let the worker find what is in the ring."""
         os.eventfd_write(self.kick, 1)
-        self.loop.run_once(0.002)
+        self.loop.run_once(0.0005)
 
     def send_message(self, number: int, source: Reader) -> None:
         """A request with its payload's fields; a byte says how it deviates."""
@@ -188,9 +187,9 @@ def read_table(source: Reader) -> bytes:
     return struct.pack("<II", told if told < 16 else count, 0) + regions
 
 
-def target(source: Reader) -> None:
+def target(source: Reader, device: Blk) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    session = Session(DEVICE)
+    session = Session(device)
     try:
         for _ in range(STEPS):
             if source.empty or session.ended:
@@ -248,7 +247,6 @@ def seeds() -> list[bytes]:
     ]
 
 
-DEVICE = Blk(MemoryStorage(SIZE))
-
 if __name__ == "__main__":
-    fuzz(target, seeds())
+    DISK = Blk(MemoryStorage(SIZE))
+    fuzz(lambda source: target(source, DISK), seeds())
