@@ -92,6 +92,11 @@ class Guest:
             os.close(fd)
         self.fds = []
 
+    def recycle(self) -> None:
+        """Use the arena from its beginning again, while nothing is in flight."""
+        assert not self._writable
+        self._next = BASE + ARENA
+
     def place(self, length: int, *, at: int = 0) -> int:
         """Room for a buffer; ``at`` bytes past a page boundary."""
         if self._next + length + 8192 > BASE + MEMORY:

@@ -29,7 +29,7 @@ __all__ = [
 
 
 def _open_file(location: Location) -> Storage:
-    location.only("direct", "read-only", "lock", "format")
+    location.only("direct", "read-only", "lock", "format", "map")
     if location.options.get("format", "raw") != "raw":
         raise StorageUrlError(f"{location.url}: format is raw, or left out to have others refused")
     path = location.rest
@@ -40,6 +40,7 @@ def _open_file(location: Location) -> Storage:
         read_only=location.read_only,
         direct=location.flag("direct", default=location.cache == "none"),
         lock=location.flag("lock", default=True),
+        map=location.flag("map", default=True),
         any_format="format" in location.options,
     )
 

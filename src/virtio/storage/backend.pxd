@@ -31,7 +31,9 @@ cdef class Backend:
     cdef int flush(self) noexcept nogil
     cdef int discard(self, uint64_t offset, uint64_t length) noexcept nogil
     cdef int zero(self, uint64_t offset, uint64_t length, bint unmap) noexcept nogil
-    # True if the last three never wait, so that they are called on the queue's own thread too.
+    # A read or write of this range is next but one: bring what is in memory of it nearer. May do nothing.
+    cdef void hint(self, uint64_t offset, uint64_t length) noexcept nogil
+    # True if flush, discard and zero never wait, so that they are called on the queue's own thread too.
     cdef readonly bint immediate
 
 

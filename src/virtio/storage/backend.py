@@ -112,6 +112,36 @@ class Backend:
             result = self.write(cython.address(segment), 1, start, segment.iov_len, sync)
         check(result)
 
+    def attempt_read_into(self, offset: int, buffer: Any) -> int:
+        """Fill ``buffer`` as far as that is possible at once: bytes read. BlockingIOError where it is not."""
+        view: cython.uchar[::1] = buffer
+        segment = cython.declare(iovec)
+        start: uint64_t = offset
+        done: int64_t
+        if view.shape[0] == 0:
+            return 0
+        segment.iov_base = cython.address(view[0])
+        segment.iov_len = view.shape[0]
+        with cython.nogil:
+            done = self.attempt_read(cython.address(segment), 1, start, segment.iov_len)
+        check(done)
+        return done
+
+    def attempt_write_from(self, offset: int, data: Any) -> int:
+        """Store what can be stored at once of ``data``: bytes written. BlockingIOError if nothing can."""
+        view: cython.const[cython.uchar][::1] = data
+        segment = cython.declare(iovec)
+        start: uint64_t = offset
+        done: int64_t
+        if view.shape[0] == 0:
+            return 0
+        segment.iov_base = cython.cast(cython.p_void, cython.address(view[0]))
+        segment.iov_len = view.shape[0]
+        with cython.nogil:
+            done = self.attempt_write(cython.address(segment), 1, start, segment.iov_len)
+        check(done)
+        return done
+
     def sync(self) -> None:
         """Return once all that was written is on stable storage."""
         result: cython.int
@@ -143,6 +173,9 @@ class Backend:
 
     def attempt_write(self, segments, count, offset, length):
         return -EAGAIN
+
+    def hint(self, offset, length):
+        pass
 
     def read(self, segments, count, offset, length):
         return -EOPNOTSUPP

@@ -262,7 +262,9 @@ class BlkEngine(QueueWorker):
             or self.run_segments + request.segments > IOV_MAX
             or self.run_length + request.length > MOST_MERGED
         ):
-            self.end_run()
+            if self.run_count > 0:
+                self.backend.hint(request.offset, request.length)
+                self.end_run()
             self.run_first = request
             self.run_segments = 0
             self.run_length = 0
