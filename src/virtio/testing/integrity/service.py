@@ -1,0 +1,51 @@
+"""``virtio blk`` as a process of its own, to be interfered with and killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from virtio.errors import HostError
+
+__all__ = ["served"]
+
+PATIENCE = 30.0  # seconds until it listens, and until it has ended
+
+
+@contextmanager
+def served(
+    disk: str, socket: Path, *options: str, say: bool = True
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Serve ``disk`` (a path or URL); HostError if that does not come about."""
+    process = _start([disk, "--socket-path", str(socket), *options], say)
+    try:
+        _wait_listening(process, socket)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _start(arguments: Sequence[str], say: bool) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "virtio.cli", "blk", *arguments]
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=None if say else subprocess.DEVNULL
+    )
+
+
+def _wait_listening(process: subprocess.Popen[bytes], socket: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not socket.is_socket():
+        if process.poll() is not None:
+            raise HostError(f"virtio blk ended at once with status {process.returncode}")
+        if time.monotonic() > deadline:
+            raise HostError(f"virtio blk does not listen at {socket}")
+        time.sleep(0.005)

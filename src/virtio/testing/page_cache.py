@@ -1,0 +1,37 @@
+"""What the page cache holds of a file (cachestat, Linux 6.5)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from typing import NamedTuple
+
+__all__ = ["PageCache", "page_cache"]
+
+CACHESTAT = 451  # the same number on all architectures but alpha
+PARAMETERS = ctypes.c_uint64 * 2
+RESULTS = ctypes.c_uint64 * 5
+UNTOLD = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
+
+
+class PageCache(NamedTuple):
+    """Pages of a range: in the cache, of these not yet on the medium, of these on their way to it."""
+
+    cached: int
+    dirty: int
+    writeback: int
+    evicted: int
+    recently_evicted: int
+
+
+def page_cache(fd: int, offset: int = 0, length: int = 0) -> PageCache | None:
+    """Of ``length`` bytes from ``offset`` on (0: to the end); None where the kernel does not tell."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    wanted, found = PARAMETERS(offset, length), RESULTS()
+    if libc.syscall(CACHESTAT, fd, ctypes.byref(wanted), ctypes.byref(found), 0) == 0:
+        return PageCache(*found)
+    code = ctypes.get_errno()
+    if code in UNTOLD:
+        return None
+    raise OSError(code, os.strerror(code))
