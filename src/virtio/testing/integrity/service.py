@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -18,12 +19,12 @@ PATIENCE = 30.0  # seconds until it listens, and until it has ended
 
 @contextmanager
 def served(
-    disk: str, socket: Path, *options: str, say: bool = True
+    disk: str, path: Path, *options: str, say: bool = True
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Serve ``disk`` (a path or URL); HostError if that does not come about."""
-    process = _start([disk, "--socket-path", str(socket), *options], say)
+    process = _start([disk, "--socket-path", str(path), *options], say)
     try:
-        _wait_listening(process, socket)
+        _wait_listening(process, path)
         yield process
     finally:
         process.terminate()
@@ -41,11 +42,17 @@ def _start(arguments: Sequence[str], say: bool) -> subprocess.Popen[bytes]:
     )
 
 
-def _wait_listening(process: subprocess.Popen[bytes], socket: Path) -> None:
+def _wait_listening(process: subprocess.Popen[bytes], path: Path) -> None:
+    """The socket's file says little: one that was killed leaves it behind, and it is there before it listens."""
     deadline = time.monotonic() + PATIENCE
-    while not socket.is_socket():
+    while not _accepts(path):
         if process.poll() is not None:
             raise HostError(f"virtio blk ended at once with status {process.returncode}")
         if time.monotonic() > deadline:
-            raise HostError(f"virtio blk does not listen at {socket}")
+            raise HostError(f"virtio blk does not listen at {path}")
         time.sleep(0.005)
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(path)) == 0
