@@ -132,7 +132,9 @@ def test_a_killed_service_loses_nothing_it_acknowledged(tmp_path: Path, query: s
     ledger = Ledger(fd, cache != "writethrough", random.Random(f"{query} {cache}"))
     for _ in range(KILLS):
         with (
-            served(f"file:{path}?{query}", socket, "--cache", cache, "--num-queues", "2", say=False) as process,
+            served(
+                f"file:{path}?{query}", socket, "--cache", cache, "--num-queues", "2", say=False
+            ) as process,
             Blk.connect(str(socket), num_queues=2, packed=ledger.rng.choice((False, True))) as disk,
         ):
             assert disk.writeback == ledger.writeback

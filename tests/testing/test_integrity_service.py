@@ -22,7 +22,9 @@ MIB = 1 << 20
 SPAN = 32 * MIB
 
 
-def interfere(folder: Path, requests: int, *, packed: bool, query: str = "", cache: str = "writeback") -> None:
+def interfere(
+    folder: Path, requests: int, *, packed: bool, query: str = "", cache: str = "writeback"
+) -> None:
     path, socket = folder / "disk.img", folder / "disk.sock"
     path.touch()
     os.truncate(path, SPAN)

@@ -94,7 +94,7 @@ class Generator:
     ) -> None:
         if self.slots != cython.NULL:
             raise TypeError("made once")
-        if not (0 < len(channels) <= MOST_QUEUES and 0 < depth and MOST_SECTORS <= span < 1 << 32):
+        if not (0 < len(channels) <= MOST_QUEUES and 0 < depth and span in range(MOST_SECTORS, 1 << 32)):
             raise ValueError(f"{len(channels)} queues, depth {depth}, {span} sectors")
         count: int = len(channels) * depth
         if len(heads[1]) < count * HEAD or len(data[1]) < count * LARGEST:
@@ -122,9 +122,7 @@ class Generator:
     def allocate(self):
         """Make our own records."""
         i: uint64_t
-        self.slots = cython.cast(
-            cython.pointer[Slot], calloc(self.queues * self.depth, cython.sizeof(Slot))
-        )
+        self.slots = cython.cast(cython.pointer[Slot], calloc(self.queues * self.depth, cython.sizeof(Slot)))
         self.generations = cython.cast(cython.pointer[uint32_t], calloc(self.span, 4))
         self.locks = cython.cast(cython.pointer[cython.uchar], calloc(self.span, 1))
         if self.slots == cython.NULL or self.generations == cython.NULL or self.locks == cython.NULL:
@@ -194,10 +192,10 @@ class Generator:
     def turn(self, until):
         """Reap all queues, and start as many requests again."""
         queue: cython.int
-        spins: cython.int
+        _: cython.int
         count: cython.int
         got: cython.int
-        for spins in range(SPIN):
+        for _ in range(SPIN):
             got = 0
             for queue in range(self.queues):
                 count = self.reap(queue)
@@ -217,14 +215,14 @@ class Generator:
 
     def idle(self):
         """Nothing finished: sleep on one queue that has something, the next one the next time."""
-        i: cython.int
+        _: cython.int
         result: cython.int
-        for i in range(self.queues * self.depth):
+        for _ in range(self.queues * self.depth):
             self.turn_of = (self.turn_of + 1) % (self.queues * self.depth)
             if self.slots[self.turn_of].busy:
                 break
         result = cython.cast(Channel, self.channels[self.turn_of // self.depth]).wait_finished(NAP)
-        return result == CHANNEL_WOKEN or result == CHANNEL_INTERRUPTED
+        return result in (CHANNEL_WOKEN, CHANNEL_INTERRUPTED)
 
     def reap(self, queue):
         """How many finished on one queue; -1 if its ring is broken."""
@@ -268,7 +266,7 @@ class Generator:
 
     def choose(self, slot):
         """Decide on a request and lock its sectors. False if that did not succeed soon."""
-        attempt: cython.int
+        _: cython.int
         dice: uint64_t
         most: uint64_t
         slot.kind = self.choose_kind(self.random_number())
@@ -276,7 +274,7 @@ class Generator:
             slot.sector = 0
             slot.sectors = 0
             return True
-        for attempt in range(32):
+        for _ in range(32):
             dice = self.random_number()
             most = FEW_SECTORS if dice & 15 > 3 else SOME_SECTORS if dice & 15 else MOST_SECTORS
             slot.sectors = 1 + (dice >> 4) % most

@@ -18,9 +18,7 @@ PATIENCE = 30.0  # seconds until it listens, and until it has ended
 
 
 @contextmanager
-def served(
-    disk: str, path: Path, *options: str, say: bool = True
-) -> Iterator[subprocess.Popen[bytes]]:
+def served(disk: str, path: Path, *options: str, say: bool = True) -> Iterator[subprocess.Popen[bytes]]:
     """Serve ``disk`` (a path or URL); HostError if that does not come about."""
     process = _start([disk, "--socket-path", str(path), *options], say)
     try:
@@ -38,12 +36,15 @@ def served(
 def _start(arguments: Sequence[str], say: bool) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "virtio.cli", "blk", *arguments]
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=None if say else subprocess.DEVNULL
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=None if say else subprocess.DEVNULL,
     )
 
 
 def _wait_listening(process: subprocess.Popen[bytes], path: Path) -> None:
-    """The socket's file says little: one that was killed leaves it behind, and it is there before it listens."""
+    """The socket's file says little: it is there before it listens, and a killed service leaves it behind."""
     deadline = time.monotonic() + PATIENCE
     while not _accepts(path):
         if process.poll() is not None:
