@@ -15,6 +15,8 @@ from virtio.drivers import Blk
 from virtio.errors import UsageError
 from virtio.service import serving
 from virtio.storage import Storage
+from virtio.storage.file import FileStorage
+from virtio.storage.residence import mappable
 from virtio.testing.integrity import IntegrityOptions, IntegrityResult, run_integrity
 from virtio.testing.integrity.run import IntegrityRun
 
@@ -174,3 +176,25 @@ def test_what_an_earlier_run_wrote_is_not_taken_for_ours(tmp_path: Path) -> None
 def test_what_cannot_be_done(tmp_path: Path, options: IntegrityOptions) -> None:
     with driven(BlkDevice(Lying(), num_queues=2), tmp_path) as disk, pytest.raises(UsageError):
         run_integrity(disk, options)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_copies_from_and_to_the_mapping_are_among_what_is_checked(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(os.urandom(SPAN))
+    with (
+        FileStorage(path) as storage,
+        driven(BlkDevice(storage, num_queues=2), tmp_path, packed=packed) as disk,
+    ):
+        options = IntegrityOptions(depth=16, span=SPAN, range_every=0, flush_every=0)
+        with IntegrityRun(disk, options) as run:
+            for turn in range(12):
+                run.mingle(8000)
+                if turn % 4 == 3:
+                    os.posix_fadvise(storage.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            run.sweep()
+            assert run.result().sound
+        if mappable(storage.fd):
+            stats = storage.backend.stats()  # type: ignore[attr-defined]
+            assert stats["reads"] > 0
+            assert stats["writes"] > 0

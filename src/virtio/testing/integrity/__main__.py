@@ -7,12 +7,14 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from virtio.drivers import Blk
 from virtio.errors import VirtioError
+from virtio.spec.blk import SECTOR_SIZE
 from virtio.testing.integrity.run import IntegrityOptions, IntegrityResult, run_integrity
-from virtio.testing.integrity.service import served
+from virtio.testing.integrity.service import bytes_by_calls, served
 from virtio.testing.integrity.trouble import Report, trouble
 
 QUEUES = 4
@@ -55,14 +57,14 @@ def _check(arguments: argparse.Namespace, ring: str, query: str) -> bool:
         seed=arguments.seed,
     )
     with tempfile.TemporaryDirectory(prefix="virtio-integrity-", dir=arguments.directory) as folder:
-        result, report = _run(Path(folder), options, ring, query, arguments)
-    print(_describe(ring, query, arguments, result, report), flush=True)
+        result, report, by_calls = _run(Path(folder), options, ring, query, arguments)
+    print(_describe(ring, query, arguments, result, report, by_calls), flush=True)
     return result.sound
 
 
 def _run(
     folder: Path, options: IntegrityOptions, ring: str, query: str, arguments: argparse.Namespace
-) -> tuple[IntegrityResult, Report]:
+) -> tuple[IntegrityResult, Report, tuple[int, int]]:
     path, socket = folder / "disk.img", folder / "disk.sock"
     assert options.span is not None
     path.touch()
@@ -73,15 +75,21 @@ def _run(
         served(url, socket, *flags, say=False) as service,
         Blk.connect(str(socket), num_queues=QUEUES, queue_size=256, packed=ring == "packed") as disk,
     ):
-        if arguments.calm:
-            return run_integrity(disk, options), Report()
-        with trouble(path, options.span, service=service.pid) as report:
+        with ExitStack() as stack:
+            report = Report()
+            if not arguments.calm:
+                report = stack.enter_context(trouble(path, options.span, service=service.pid))
             result = run_integrity(disk, options)
-        return result, report
+        return result, report, bytes_by_calls(service.pid)
 
 
 def _describe(
-    ring: str, query: str, arguments: argparse.Namespace, result: IntegrityResult, report: Report
+    ring: str,
+    query: str,
+    arguments: argparse.Namespace,
+    result: IntegrityResult,
+    report: Report,
+    by_calls: tuple[int, int],
 ) -> str:
     kinds = ", ".join(f"{count} {name}" for name, count in result.kinds.items())
     wrong = ", ".join(f"{count} {name}" for name, count in result.wrong.items()) or "none"
@@ -91,6 +99,8 @@ def _describe(
         f"  {result.requests} requests in {result.seconds:.1f} s ({kinds})",
         f"  {result.sectors_checked} sectors of 512 bytes read and checked, wrong: {wrong}; "
         f"{result.errors} errors",
+        f"  past system calls, through the mapping: {_mapped(result.sectors_checked, by_calls[0])} of the "
+        f"bytes read, {_mapped(result.sectors_written, by_calls[1])} of those written",
         f"  meanwhile {report.drops} times the page cache was dropped ({report.pages_evicted} pages), "
         f"the file grown {report.grown} and shrunk {report.shrunk} times",
     ]
@@ -99,6 +109,11 @@ def _describe(
     if result.errors:
         lines.append(f"  the last error's status is {result.last_status}")
     return "\n".join(lines)
+
+
+def _mapped(sectors: int, by_calls: int) -> str:
+    share = max(0.0, 1 - by_calls / (sectors * SECTOR_SIZE)) if sectors else 0.0
+    return f"{share:.0%}"
 
 
 if __name__ == "__main__":

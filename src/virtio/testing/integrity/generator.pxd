@@ -75,6 +75,7 @@ cdef class Generator:
     cdef readonly int last_status
     cdef uint64_t kind_counts[16]       # requests completed, by type
     cdef readonly uint64_t sectors_checked
+    cdef readonly uint64_t sectors_written
     cdef uint64_t verdicts[4]           # sectors, by verdict
     cdef readonly uint64_t first_wrong  # byte offset on the disk
     cdef readonly int64_t cpu_ns

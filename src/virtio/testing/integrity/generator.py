@@ -72,9 +72,8 @@ class Generator:
     """Drives ``channels`` on the first ``span`` sectors, all of which read as zeroes at first.
 
     ``heads`` and ``data`` are (device address, memoryview) of HEAD_SIZE and LARGEST bytes for each of
-    ``depth`` requests on each channel. ``read_percent`` of the requests with data are reads; one request in
-    ``flush_every`` is a flush, one in ``range_every`` a discard or write-zeroes (0: none), as far as the
-    device has them.
+    ``depth`` requests on each channel. ``read_percent`` of the requests with data are reads; discards and
+    write-zeroes are made if the device has them.
     """
 
     def __init__(
@@ -86,15 +85,13 @@ class Generator:
         depth: int,
         span: int,
         read_percent: int = 50,
-        flush_every: int = 0,
-        range_every: int = 0,
         discards: bool = False,
         zeroes: bool = False,
         seed: int = 1,
     ) -> None:
         if self.slots != cython.NULL:
             raise TypeError("made once")
-        if not (0 < len(channels) <= MOST_QUEUES and 0 < depth and span in range(MOST_SECTORS, 1 << 32)):
+        if not (0 < len(channels) <= MOST_QUEUES and depth > 0 and span in range(MOST_SECTORS, 1 << 32)):
             raise ValueError(f"{len(channels)} queues, depth {depth}, {span} sectors")
         count: int = len(channels) * depth
         if len(heads[1]) < count * HEAD or len(data[1]) < count * LARGEST:
@@ -104,7 +101,7 @@ class Generator:
         for i in range(self.queues):
             self.channels[i] = cython.cast(cython.p_void, cython.cast(Channel, self.lent[i]))
         self.depth, self.span = depth, span
-        self.read_percent, self.flush_every, self.range_every = read_percent, flush_every, range_every
+        self.read_percent = read_percent
         self.discards, self.zeroes = discards, zeroes
         self.state = seed
         self.salt = mix(seed)
@@ -157,9 +154,10 @@ class Generator:
         self.sweeping, self.position = True, 0
         self.left = (self.span + MOST_SECTORS - 1) // MOST_SECTORS
 
-    def mingle(self) -> None:
-        """From now on mix all kinds again, after a sweep."""
+    def mingle(self, flush_every: int, range_every: int) -> None:
+        """From now on mix all kinds: one in so many is a flush, a discard or write-zeroes (0: none)."""
         self.sweeping, self.left = False, 0
+        self.flush_every, self.range_every = flush_every, range_every
 
     @property
     def kinds(self) -> dict[int, int]:
@@ -396,6 +394,8 @@ class Generator:
         if status != 0:
             self.errors += 1
             self.last_status = status
+        if slot.kind == T_OUT:
+            self.sectors_written += slot.sectors
         if slot.kind != T_IN:
             self.record(slot, status == 0)
         elif status == 0:

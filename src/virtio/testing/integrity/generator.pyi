@@ -22,6 +22,7 @@ class Generator:
     errors: int
     last_status: int
     sectors_checked: int
+    sectors_written: int
     first_wrong: int
     cpu_ns: int
     @property
@@ -37,13 +38,11 @@ class Generator:
         depth: int,
         span: int,
         read_percent: int = 50,
-        flush_every: int = 0,
-        range_every: int = 0,
         discards: bool = False,
         zeroes: bool = False,
         seed: int = 1,
     ) -> None: ...
     def allow(self, requests: int) -> None: ...
     def sweep(self) -> None: ...
-    def mingle(self) -> None: ...
+    def mingle(self, flush_every: int, range_every: int) -> None: ...
     def run(self, nanoseconds: int) -> bool: ...

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import count
 
 from virtio.drivers import Blk
 from virtio.drivers.queue import again
@@ -16,6 +17,8 @@ from virtio.testing.integrity.generator import HEAD_SIZE, LARGEST, Generator
 __all__ = ["IntegrityOptions", "IntegrityResult", "IntegrityRun", "run_integrity"]
 
 SLICE_NS = 50_000_000  # how often the generator looks up for signals and failures
+STINT = 100_000  # requests; two stints as the options say are followed by two calm ones,
+CALM = 100  # with so many times fewer flushes and discards: caches in the device may warm
 DESCRIPTORS = 4  # a request takes without indirect tables: header, data in two pieces, status
 
 
@@ -25,7 +28,7 @@ class IntegrityOptions:
 
     ``requests`` in all, ``depth`` in flight on each queue, within the first ``span`` bytes (None: the whole
     disk). Of those with data ``read_percent`` are reads. One request in ``flush_every`` is a flush, one in
-    ``range_every`` a discard or write-zeroes, 0 for none.
+    ``range_every`` a discard or write-zeroes, 0 for none; both are much rarer for half of the time.
     """
 
     requests: int = 100_000
@@ -49,6 +52,7 @@ class IntegrityResult:
     last_status: int
     kinds: dict[str, int]
     sectors_checked: int
+    sectors_written: int
     wrong: dict[str, int] = field(default_factory=dict)
     first_wrong: int | None = None
 
@@ -80,14 +84,16 @@ class IntegrityRun:
         span = disk.capacity if options.span is None else options.span
         _check(disk, options, span)
         _clear(disk, span)
+        self._flush_every = options.flush_every if disk.has(blk.F_FLUSH) else 0
+        self._range_every = options.range_every
         self._timeout = disk.options.timeout or 30.0
         self._began = time.monotonic()
         self._stack = ExitStack()
-        count = len(disk.queues) * options.depth
+        slots = len(disk.queues) * options.depth
         with ExitStack() as stack:
             channels = [stack.enter_context(queue.exclusive()) for queue in disk.queues]
-            heads = stack.enter_context(disk.buffer(count * HEAD_SIZE))
-            data = stack.enter_context(disk.buffer(count * LARGEST))
+            heads = stack.enter_context(disk.buffer(slots * HEAD_SIZE))
+            data = stack.enter_context(disk.buffer(slots * LARGEST))
             self._generator = Generator(
                 channels,
                 (heads.address, heads.view),
@@ -95,8 +101,6 @@ class IntegrityRun:
                 depth=options.depth,
                 span=span // blk.SECTOR_SIZE,
                 read_percent=options.read_percent,
-                flush_every=options.flush_every if disk.has(blk.F_FLUSH) else 0,
-                range_every=options.range_every,
                 discards=disk.has(blk.F_DISCARD),
                 zeroes=disk.has(blk.F_WRITE_ZEROES),
                 seed=options.seed,
@@ -111,9 +115,15 @@ class IntegrityRun:
 
     def mingle(self, requests: int, on_progress: Callable[[int], None] | None = None) -> None:
         """Do so many requests of all kinds."""
-        self._generator.mingle()
-        self._generator.allow(requests)
-        self._work(on_progress)
+        goal = self._generator.completed + requests
+        for stint in count():
+            left = goal - self._generator.completed
+            if left <= 0:
+                return
+            calm = 1 + stint % 4 // 2 * (CALM - 1)
+            self._generator.mingle(self._flush_every * calm, self._range_every * calm)
+            self._generator.allow(min(left, STINT))
+            self._work(on_progress)
 
     def sweep(self) -> None:
         """Read everything once."""
@@ -130,6 +140,7 @@ class IntegrityRun:
             last_status=generator.last_status,
             kinds={blk.DEVICE.constant_name("T_", kind): n for kind, n in generator.kinds.items()},
             sectors_checked=generator.sectors_checked,
+            sectors_written=generator.sectors_written,
             wrong=generator.wrong,
             first_wrong=generator.first_wrong if generator.wrong else None,
         )

@@ -24,6 +24,9 @@ from virtio.testing.page_cache import page_cache
 __all__ = ["Report", "trouble"]
 
 
+BURST = 12  # acts
+
+
 @dataclass
 class Report:
     """How often each was done, and how many pages were seen to leave the cache."""
@@ -56,7 +59,13 @@ class Troublemaker:
         self._fd = fd
         self._keep = keep
         self._service = service
+        self._acts = 0
         self._dice = random.Random(keep)
+
+    def rest(self, pause: float) -> float:
+        """Seconds to the next act: many follow soon, then there is peace, for caches to warm."""
+        self._acts += 1
+        return pause if self._acts % BURST else 100 * pause
 
     def act(self) -> None:
         """One thing or the other."""
@@ -95,7 +104,7 @@ def main() -> None:
     arguments = parser.parse_args()
     fd = os.open(arguments.file, os.O_RDWR)
     maker = Troublemaker(fd, arguments.keep, arguments.service)
-    while not select.select([sys.stdin], [], [], arguments.pause)[0]:
+    while not select.select([sys.stdin], [], [], maker.rest(arguments.pause))[0]:
         maker.act()
     print(json.dumps(asdict(maker.report)))
 
