@@ -43,6 +43,8 @@ def trouble(path: Path, keep: int, *, service: int, pause: float = 0.01) -> Iter
     command = [sys.executable, "-m", __name__, str(path), str(keep), str(service), str(pause)]
     report = Report()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it has begun
         try:
             yield report
         finally:
@@ -104,6 +106,8 @@ def main() -> None:
     arguments = parser.parse_args()
     fd = os.open(arguments.file, os.O_RDWR)
     maker = Troublemaker(fd, arguments.keep, arguments.service)
+    maker.act()
+    print("begun", flush=True)
     while not select.select([sys.stdin], [], [], maker.rest(arguments.pause))[0]:
         maker.act()
     print(json.dumps(asdict(maker.report)))
