@@ -104,8 +104,8 @@ def write_for_ever(disk: Blk, ledger: Ledger) -> None:
         ledger.check_durable()
 
 
-def kill_at_random(process: Popen[bytes], rng: random.Random) -> threading.Timer:
-    timer = threading.Timer(rng.uniform(0.005, 0.12), os.kill, (process.pid, signal.SIGKILL))
+def kill_at_random(process: Popen[bytes], rng: random.Random, most: float) -> threading.Timer:
+    timer = threading.Timer(rng.uniform(0.005, most), os.kill, (process.pid, signal.SIGKILL))
     timer.start()
     return timer
 
@@ -130,7 +130,11 @@ def test_a_killed_service_loses_nothing_it_acknowledged(tmp_path: Path, query: s
     os.truncate(path, SIZE)
     fd = os.open(path, os.O_RDWR)
     ledger = Ledger(fd, cache != "writethrough", random.Random(f"{query} {cache}"))
-    for _ in range(KILLS):
+    asked = page_cache(fd) is not None
+    kills = 0
+    # A busy machine may not come to its first flush in time: then it is given more.
+    while kills < KILLS or (asked and not ledger.durable_checks):
+        kills += 1
         with (
             served(
                 f"file:{path}?{query}", socket, "--cache", cache, "--num-queues", "2", say=False
@@ -139,15 +143,13 @@ def test_a_killed_service_loses_nothing_it_acknowledged(tmp_path: Path, query: s
         ):
             assert disk.writeback == ledger.writeback
             assert is_mapped(process, path) == (query == "map=on")
-            timer = kill_at_random(process, ledger.rng)
+            timer = kill_at_random(process, ledger.rng, 0.12 + kills // KILLS * kills * 0.1)
             with pytest.raises(DeviceGoneError):
                 write_for_ever(disk, ledger)
             timer.join()
             assert process.wait(10) == -signal.SIGKILL
         ledger.check_file()
     assert ledger.acknowledged
-    if page_cache(fd) is not None:
-        assert ledger.durable_checks > 0
     os.close(fd)
 
 
