@@ -25,7 +25,7 @@ cdef enum:
     ERA_BITS = 7            # ticks, 34 s: about as long as the kernel leaves a page dirty
     STAMP = 0x3fffffff      # bits of a generation in Chunk.resident
     WATCH = 64              # copies between two looks at the thread's major faults
-    HOT = CHUNK_PAGES // 2  # pages of a chunk written before writing through the mapping pays
+    HOT = CHUNK_PAGES // 4  # pages of a chunk written before writing through the mapping pays
     READY = 0xffff          # Chunk.writes: no hole, and hot
 
 cdef enum Residence:        # the low bits of Chunk.resident, below a generation

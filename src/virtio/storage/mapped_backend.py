@@ -10,7 +10,7 @@ queue's thread, or of any other in a copy, ends all proofs at once.
 
 Writing through the mapping makes the first write after each writeback a page fault, dearer than a system
 call, which also dirties the whole of a large folio; every further write is only a copy. So a chunk is
-written this way once half as many pages as it has were written to it since the last flush, in about the
+written this way once a quarter as many pages as it has were written to it since the last flush, in about the
 time that the kernel leaves pages dirty, and if it has no hole: those are filled by system calls, which
 can say ENOSPC. fdatasync covers stores to a shared mapping like other writes.
 

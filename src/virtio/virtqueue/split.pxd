@@ -94,6 +94,8 @@ cdef class SplitDeviceQueue(DeviceQueue):
         self, Chain *chain, uint64_t address, uint32_t length, uint32_t visited, bint swapped
     ) noexcept nogil
     @cython.final
+    cdef void look_ahead(self, int ready) noexcept nogil
+    @cython.final
     cdef void admit(self, Chain *chain, uint16_t head) noexcept nogil
     @cython.final
     cdef int take_back(self, Chain **chains, int count) noexcept nogil

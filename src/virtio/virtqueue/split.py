@@ -143,9 +143,11 @@ class SplitDeviceQueue(DeviceQueue):
         ready: cython.int = self.refresh(limit)
         if ready <= 0:
             return self.stop(RING_MEMORY_GONE, 0) if memory_gone(self.table) else ready
+        self.look_ahead(ready)
         ring: cython.pointer[uint16_t] = self.avail + RING_ENTRIES
-        head: uint16_t = order16(load_u16(ring + (self.next_avail & self.mask), RELAXED), self.swapped)
+        head: uint16_t
         while count < ready:
+            head = order16(load_u16(ring + (self.next_avail & self.mask), RELAXED), self.swapped)
             if self.outstanding >= self.size:
                 fault = self.stop(RING_TOO_MANY_OUTSTANDING, head)
                 break
@@ -153,21 +155,39 @@ class SplitDeviceQueue(DeviceQueue):
             if chain == cython.NULL:
                 fault = self.stop(RING_NO_MEMORY, 0)
                 break
-            # Read one entry ahead, beyond the driver's index too: only the prefetch sees that one.
-            following: uint16_t = load_u16(ring + ((self.next_avail + 1) & self.mask), RELAXED)
-            following = order16(following, self.swapped)
-            prefetch(self.descriptors + cython.cast(cython.size_t, following & self.mask) * DESC_BYTES)
             fault = self.walk(chain, head, True) if self.swapped else self.walk(chain, head, False)
             if fault != RING_OK:
                 chain_recycle(self, chain)
                 break
             self.admit(chain, head)
             chains[count] = chain
+            prefetch(chain.segments[0].iov_base)
             count += 1
-            head = following
         if memory_gone(self.table):
             return self.take_back(chains, count)
         return count if count != 0 else fault
+
+    def look_ahead(self, ready: cython.int) -> cython.void:
+        """Have the batch's descriptors and indirect tables come here, all at the same time.
+
+        The driver wrote them on another processor: one after the other they would be waited for.
+        """
+        ring: cython.pointer[uint16_t] = self.avail + RING_ENTRIES
+        i: cython.int
+        head: uint16_t
+        region: cython.pointer[Region]
+        for i in range(ready):
+            head = order16(load_u16(ring + ((self.next_avail + i) & self.mask), RELAXED), self.swapped)
+            prefetch(self.descriptors + cython.cast(cython.size_t, head & self.mask) * DESC_BYTES)
+        if not self.indirect:
+            return
+        for i in range(ready):
+            head = order16(load_u16(ring + ((self.next_avail + i) & self.mask), RELAXED), self.swapped)
+            found = read_descriptor(self.descriptors + cython.cast(cython.size_t, head & self.mask) * DESC_BYTES, self.swapped)
+            if found.flags & DESC_INDIRECT:
+                region = locate(self.table, found.address)
+                if region != cython.NULL:
+                    prefetch(region.host + (found.address - region.guest))
 
     def admit(self, chain: cython.pointer[Chain], head: uint16_t) -> cython.void:
         """Count a well-formed chain as taken."""
