@@ -118,6 +118,8 @@ cdef class PackedDeviceQueue(DeviceQueue):
     cdef void disable_notifications(self) noexcept nogil
 
     @cython.final
+    cdef void look_ahead(self, int limit) noexcept nogil
+    @cython.final
     cdef void admit(self, Chain *chain) noexcept nogil
     @cython.final
     cdef int take_back(self, Chain **chains, int count) noexcept nogil

@@ -94,7 +94,9 @@ cdef class SplitDeviceQueue(DeviceQueue):
         self, Chain *chain, uint64_t address, uint32_t length, uint32_t visited, bint swapped
     ) noexcept nogil
     @cython.final
-    cdef void look_ahead(self, int ready) noexcept nogil
+    cdef void look_ahead(self, int count) noexcept nogil
+    @cython.final
+    cdef const char *descriptor_of(self, int ahead) noexcept nogil
     @cython.final
     cdef void admit(self, Chain *chain, uint16_t head) noexcept nogil
     @cython.final

@@ -39,6 +39,7 @@ from cython.cimports.virtio.virtqueue.queue import (
     RING_TOO_MANY_OUTSTANDING,
     Chain,
     DeviceQueue,
+    bring_nearer,
     chain_append,
     chain_log,
     chain_new,
@@ -167,27 +168,26 @@ class SplitDeviceQueue(DeviceQueue):
             return self.take_back(chains, count)
         return count if count != 0 else fault
 
-    def look_ahead(self, ready: cython.int) -> cython.void:
-        """Have the batch's descriptors and indirect tables come here, all at the same time.
+    def look_ahead(self, count: cython.int) -> cython.void:
+        """Have the next descriptors and their indirect tables fetched, all at the same time.
 
-        The driver wrote them on another processor: one after the other they would be waited for.
+        Another processor wrote them: one after the other, each would be waited for.
         """
-        ring: cython.pointer[uint16_t] = self.avail + RING_ENTRIES
         i: cython.int
-        head: uint16_t
-        region: cython.pointer[Region]
-        for i in range(ready):
-            head = order16(load_u16(ring + ((self.next_avail + i) & self.mask), RELAXED), self.swapped)
-            prefetch(self.descriptors + cython.cast(cython.size_t, head & self.mask) * DESC_BYTES)
+        for i in range(count):
+            prefetch(self.descriptor_of(i))
         if not self.indirect:
             return
-        for i in range(ready):
-            head = order16(load_u16(ring + ((self.next_avail + i) & self.mask), RELAXED), self.swapped)
-            found = read_descriptor(self.descriptors + cython.cast(cython.size_t, head & self.mask) * DESC_BYTES, self.swapped)
+        for i in range(count):
+            found = read_descriptor(self.descriptor_of(i), self.swapped)
             if found.flags & DESC_INDIRECT:
-                region = locate(self.table, found.address)
-                if region != cython.NULL:
-                    prefetch(region.host + (found.address - region.guest))
+                bring_nearer(self.table, found.address)
+
+    def descriptor_of(self, ahead: cython.int) -> cython.p_char:
+        """Where the head of the chain after `ahead` others is, or of any, if the driver wrote nonsense."""
+        entry: cython.size_t = RING_ENTRIES + ((self.next_avail + ahead) & self.mask)
+        head: uint16_t = order16(load_u16(self.avail + entry, RELAXED), self.swapped)
+        return self.descriptors + cython.cast(cython.size_t, head & self.mask) * DESC_BYTES
 
     def admit(self, chain: cython.pointer[Chain], head: uint16_t) -> cython.void:
         """Count a well-formed chain as taken."""
