@@ -12,7 +12,8 @@ Writing through the mapping makes the first write after each writeback a page fa
 call for large writes, and which dirties the whole of a large folio; every further write is only a copy. So a
 chunk is written this way once a quarter as many pages as it has were written to it since the last flush, in
 about the time that the kernel leaves pages dirty (for large writes: as many as it has), and if it has no
-hole: those are filled by system calls, which can say ENOSPC. fdatasync covers stores to a shared mapping like other writes.
+hole: those are filled by system calls, which can say ENOSPC. fdatasync covers stores to a shared mapping like
+other writes.
 
 SIGBUS: the guard puts zeroes where a page was lost and sets `lost`. Copies look at it when they are done:
 from then on until the mapping is mended nothing that they moved counts, and the request is done again by
@@ -306,15 +307,20 @@ class MappedBackend(FileBackend):
         part: uint64_t = offset >> PART_BITS
         last: uint64_t = (offset + length - 1) >> PART_BITS
         chunk: cython.pointer[Chunk]
+        extent: uint64_t = atomic.load_u64(cython.address(self.extent), atomic.RELAXED)
         bit: uint8_t
+        start: uint64_t
         end: uint64_t
         while part <= last:
             chunk = self.chunks + (part >> (CHUNK_BITS - PART_BITS))
             bit = 1 << (part & (CHUNK_PARTS - 1))
             if not chunk.opened & bit:
                 chunk.opened |= bit
-                end = min((part + 1) << PART_BITS, self.extent)
-                linux.madvise(self.base + (part << PART_BITS), end - (part << PART_BITS), MADV_POPULATE_WRITE)
+                end = min((part + 1) << PART_BITS, extent)
+                if end > part << PART_BITS:
+                    linux.madvise(
+                        self.base + (part << PART_BITS), end - (part << PART_BITS), MADV_POPULATE_WRITE
+                    )
             part += 1
 
     def resident(self, slot, index, generation):

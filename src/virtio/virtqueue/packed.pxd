@@ -135,5 +135,3 @@ cdef class PackedDeviceQueue(DeviceQueue):
     cdef void _log_used(self, Descriptor *descriptor) noexcept nogil
     @cython.final
     cdef int _gather(self, uint64_t address, Descriptor *entry) noexcept nogil
-    @cython.final
-    cdef void _forget_newest(self, int count) noexcept nogil

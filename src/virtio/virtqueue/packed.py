@@ -151,8 +151,8 @@ class PackedDeviceQueue(DeviceQueue):
         Another processor wrote them: one after the other, each would be waited for.
         """
         place: Position = self.avail
-        i: cython.int
-        for i in range(limit):
+        _: cython.int
+        for _ in range(limit):
             descriptor: cython.pointer[Descriptor] = cython.address(self.ring[place.index])
             flags: uint16_t = load_u16(cython.address(descriptor.flags), ACQUIRE)
             if (flags & DESC_MARKS) != avail_marks(place):
@@ -184,7 +184,7 @@ class PackedDeviceQueue(DeviceQueue):
             chain_recycle(self, chains[i])
         self.outstanding -= count
         if self.in_order:
-            self._forget_newest(count)
+            self.forget_newest()
         return self.stop(RING_MEMORY_GONE, 0)
 
     def walk(self, chain: cython.pointer[Chain], flags: uint16_t) -> cython.int:
@@ -337,18 +337,6 @@ class PackedDeviceQueue(DeviceQueue):
         # What is judged from here on is the copy: the driver may go on writing to the table.
         compiler_fence(SEQ_CST)
         return RING_OK
-
-    def _forget_newest(self, count: cython.int) -> cython.void:
-        """Cut the last `count` chains off the list of outstanding ones."""
-        kept: uint32_t = self.outstanding
-        if kept == 0:
-            self.oldest = self.newest = cython.NULL
-            return
-        self.newest = self.oldest
-        while kept > 1:
-            self.newest = self.newest.next
-            kept -= 1
-        self.newest.next = cython.NULL
 
 
 def position_of(index: uint32_t, wrap: cython.bint, size: uint32_t) -> Position:

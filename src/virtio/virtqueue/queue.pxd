@@ -122,6 +122,8 @@ cdef class DeviceQueue:
     cdef void recycle(self, Chain *chain) noexcept nogil
     # Append guest bytes as one or more segments, translated and checked. 0 or a RingFault.
     cdef int append(self, Chain *chain, uint64_t address, uint32_t length, bint writable) noexcept nogil
+    # With IN_ORDER: cut those beyond `outstanding` off the list of outstanding chains.
+    cdef void forget_newest(self) noexcept nogil
     # Stop for good: remember why and return it. An I/O TLB miss is remembered but stops nothing.
     cdef int stop(self, int fault, uint64_t detail) noexcept nogil
 

@@ -109,5 +109,3 @@ cdef class SplitDeviceQueue(DeviceQueue):
     cdef char *_readable(self, uint64_t address, uint64_t length, uint64_t *run) noexcept nogil
     @cython.final
     cdef int _gather(self, uint64_t address, Descriptor *copy) noexcept nogil
-    @cython.final
-    cdef void _forget_newest(self, int count) noexcept nogil

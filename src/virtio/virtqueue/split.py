@@ -211,7 +211,7 @@ class SplitDeviceQueue(DeviceQueue):
         self.outstanding -= count
         self.next_avail -= count
         if self.in_order:
-            self._forget_newest(count)
+            self.forget_newest()
         return self.stop(RING_MEMORY_GONE, 0)
 
     def walk(self, chain: cython.pointer[Chain], head: uint16_t, swapped: cython.bint) -> cython.int:
@@ -383,15 +383,3 @@ class SplitDeviceQueue(DeviceQueue):
             memcpy(cython.cast(cython.p_char, copy) + done, place, run)
             done += run
         return RING_OK
-
-    def _forget_newest(self, count: cython.int) -> cython.void:
-        """Cut the last `count` chains off the list of outstanding ones."""
-        kept: uint32_t = self.outstanding
-        if kept == 0:
-            self.oldest = self.newest = cython.NULL
-            return
-        self.newest = self.oldest
-        while kept > 1:
-            self.newest = self.newest.next
-            kept -= 1
-        self.newest.next = cython.NULL
