@@ -316,11 +316,10 @@ class MappedBackend(FileBackend):
             bit = 1 << (part & (CHUNK_PARTS - 1))
             if not chunk.opened & bit:
                 chunk.opened |= bit
-                end = min((part + 1) << PART_BITS, extent)
-                if end > part << PART_BITS:
-                    linux.madvise(
-                        self.base + (part << PART_BITS), end - (part << PART_BITS), MADV_POPULATE_WRITE
-                    )
+                start = part << PART_BITS
+                end = min(start + LARGE, extent)
+                if start < end:
+                    linux.madvise(self.base + start, end - start, MADV_POPULATE_WRITE)
             part += 1
 
     def resident(self, slot, index, generation):
