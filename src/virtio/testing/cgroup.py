@@ -28,7 +28,7 @@ ENTER = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
 
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
-    """A mounted tree of groups that can have the memory controller: version 1 or 2, its top, our place in it."""
+    """A mounted tree of groups that can limit memory: version 1 or 2, its top, our place in it."""
 
     version: int
     top: Path

@@ -1,4 +1,4 @@
-"""Serve a file, interfere with it, and check every byte that is read; or kill the service, or cut its power."""
+"""Serve a file, interfere with it, and check every byte; or kill the service, or cut its power."""
 
 from __future__ import annotations
 
@@ -12,30 +12,40 @@ from pathlib import Path
 from virtio.errors import VirtioError
 from virtio.testing.integrity.case import MIB, QUEUES, Case, run_case
 from virtio.testing.integrity.crashes import CRASHES, run_crashes
+from virtio.testing.integrity.generator import LARGEST
 from virtio.testing.integrity.modes import all_modes
 from virtio.testing.integrity.report import in_full, in_one_line
-from virtio.testing.integrity.run import LARGEST, IntegrityOptions
+from virtio.testing.integrity.run import IntegrityOptions
 
 
 def main() -> int:
-    """Exit status: 0 if nothing was wrong."""
-    parser = _parser()
-    arguments = parser.parse_args()
-    fine = True
+    """Exit status: 0 if nothing was wrong, 1 if something was, else that of the error (`virtio explain`)."""
+    arguments = _parser().parse_args()
+    if arguments.kill or arguments.cut_power:
+        return max(_crash(arguments, kind) for kind in CRASHES)
+    return max(_check(case, arguments.all_modes) for case in _cases(arguments))
+
+
+def _check(case: Case, briefly: bool) -> int:
     try:
-        if not (arguments.kill or arguments.cut_power):
-            for case in _cases(arguments):
-                outcome = run_case(case)
-                print((in_one_line if arguments.all_modes else in_full)(case, outcome), flush=True)
-                fine &= outcome.result.sound
-        for kind in CRASHES:
-            if count := getattr(arguments, kind):
-                for outcome in run_crashes(kind, count, arguments.directory, arguments.seed):
-                    print(outcome, flush=True)
-                    fine &= outcome.sound
+        outcome = run_case(case)
     except VirtioError as error:
-        sys.exit(f"{error}")
-    return 0 if fine else 1
+        print(f"{case.ring}, {case.name}: {error}", file=sys.stderr)
+        return error.exit_status
+    print((in_one_line if briefly else in_full)(case, outcome), flush=True)
+    return 0 if outcome.result.sound else 1
+
+
+def _crash(arguments: argparse.Namespace, kind: str) -> int:
+    status = 0
+    try:
+        for result in run_crashes(kind, getattr(arguments, kind), arguments.directory, arguments.seed):
+            print(result, flush=True)
+            status |= not result.sound
+    except VirtioError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--largest", type=int, default=LARGEST, help="bytes of a request at most")
     parser.add_argument("--seed", type=int, default=time.time_ns() % (1 << 32))
     parser.add_argument("--directory", type=Path, default="/var/tmp", help="where the file is to be")
-    parser.add_argument("--all-modes", action="store_true", help="share the requests among all ways of serving")
+    parser.add_argument(
+        "--all-modes", action="store_true", help="share the requests among all ways of serving"
+    )
     parser.add_argument("--cache", choices=("writeback", "writethrough", "none"), default="writeback")
     parser.add_argument("--disk", action="append", metavar="QUERY", help="of the file's URL, such as map=off")
     parser.add_argument(
@@ -56,10 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--calm", action="store_true", help="do not interfere with the file")
     parser.add_argument(
-        "--kill", type=int, metavar="N", help="instead, kill the service under load N times in each way"
+        "--kill",
+        type=int,
+        default=0,
+        metavar="N",
+        help="instead, kill the service under load N times in each way",
     )
     parser.add_argument(
-        "--cut-power", type=int, metavar="N",
+        "--cut-power", type=int, default=0, metavar="N",
         help="instead, look N times in each way at what its file system would be after a power cut",
     )  # fmt: skip
     return parser
@@ -67,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _cases(arguments: argparse.Namespace) -> Iterator[Case]:
     pattern = Case(
-        name="",
+        name=f"cache {arguments.cache}",
         options=IntegrityOptions(
             requests=arguments.requests,
             depth=arguments.depth,

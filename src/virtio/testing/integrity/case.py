@@ -26,8 +26,8 @@ QUEUES = 4
 class Case:
     """How a file is served and what is done to it.
 
-    ``query`` is of the file's URL, ``memory_limit`` in bytes (None: as much memory as there is); ``calm`` leaves
-    the file alone. ``options.span`` bytes are tested, of a file in ``directory``.
+    ``query`` is of the file's URL, ``memory_limit`` in bytes (None: as much memory as there is); ``calm``
+    leaves the file alone. ``options.span`` bytes are tested, of a file in ``directory``.
     """
 
     name: str
@@ -50,8 +50,8 @@ class Case:
 class Outcome:
     """What came of a case: ``by_calls`` counts the bytes that the service read and wrote by system calls.
 
-    ``refaults`` counts pages taken away for want of memory and wanted again. ``unlimited`` says why memory was
-    not limited although it was to be.
+    ``refaults`` counts pages taken away for want of memory and wanted again. ``unlimited`` says why memory
+    was not limited although it was to be.
     """
 
     result: IntegrityResult

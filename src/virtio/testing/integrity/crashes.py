@@ -1,9 +1,9 @@
 """Kills a service under load and looks what is left, in its file and on the medium.
 
-After a kill the file must hold every byte that was acknowledged. After a power cut its file system must hold
-every byte that was promised to be durable: acknowledged before an acknowledged flush, or by a disk that writes
-through. Where the kernel tells (Linux 6.5), its page cache is asked as well: after a promise no page of the
-file may be waiting to be written.
+After a kill the file must hold every byte that was acknowledged. After a power cut its file system must
+hold every byte that was promised to be durable: acknowledged before an acknowledged flush, or by a disk that
+writes through. Where the kernel tells (Linux 6.5), its page cache is asked as well: after a promise no page
+of the file may be waiting to be written.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ WAYS = (
 
 @dataclass(slots=True)
 class CrashResult:
-    """What came of the crashes of one kind and way. ``checks`` counts looks at the page cache after a promise;
-    ``mapped_bytes`` were written through the mapping at least; ``faults`` says what was wrong.
+    """What came of the crashes of one kind and way.
+
+    ``checks`` counts looks at the page cache after a promise; ``mapped_bytes`` were written through the
+    mapping at least; ``faults`` says what was wrong.
     """
 
     kind: str
@@ -71,17 +73,18 @@ class CrashResult:
         lines = [
             f"{self.way.query}, cache {self.way.cache}: {'sound' if self.sound else 'NOT SOUND'}, "
             f"{what} {self.crashes} times, {self.ledger.writes} writes and {self.ledger.flushes} flushes "
-            f"acknowledged, {self.mapped_bytes >> 10} KiB through the mapping; {self.checks} times seen that no "
-            f"page was waiting; {self.ledger.lost} sectors lost that were not promised, {self.ledger.torn} torn"
+            f"acknowledged, {self.mapped_bytes >> 10} KiB through the mapping; {self.checks} times seen that "
+            f"no page was waiting; {self.ledger.lost} sectors lost that were not promised, "
+            f"{self.ledger.torn} torn"
         ]
         return "\n  ".join([*lines, *self.faults[:5]])
 
 
 def run_crashes(kind: str, count: int, directory: Path, seed: int) -> Iterator[CrashResult]:
     """``kind`` is of CRASHES; so many of it in each of `WAYS`. HostError where power cannot be cut."""
-    if kind not in CRASHES or count < 1:
+    if kind not in CRASHES or count < 0:
         raise UsageError(f"{count} times {kind}")
-    for way in WAYS:
+    for way in WAYS if count else ():
         yield run_way(kind, way, count, directory, seed)
 
 
@@ -96,7 +99,9 @@ def run_way(kind: str, way: Way, count: int, directory: Path, seed: int = 1) -> 
         fd = _make(path)
         stack.callback(os.close, fd)
         if is_in_memory(fd):
-            raise UsageError(f"{directory} is in memory, where nothing is durable", fix="use another --directory")
+            raise UsageError(
+                f"{directory} is in memory, where nothing is durable", fix="use another --directory"
+            )
         for number in range(count):
             _crash(result, path, folder / "disk.sock", fd, at_once=number % 2 == 1)
             result.faults += ledger.faults(os.pread(fd, SIZE, 0), ledger.acknowledged)

@@ -1,8 +1,8 @@
 """Requests on several queues at once, of which each answer is known beforehand.
 
-One thread drives all queues, so that one table of `Sectors` does for them. Requests are of random kind, size
-and place; all queues use the whole span. Data lies in one or two buffers, cut and aligned anyhow. Flushes come
-in bursts, so that some overlap.
+One thread drives all queues, so that one table of `Sectors` does for them. Requests are of random kind,
+size and place; all queues use the whole span. Data lies in one or two buffers, cut and aligned anyhow.
+Flushes come in bursts, so that some overlap.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ _FAULT = cython.declare(cython.int, -1)
 class Generator:
     """Drives ``channels`` on the first ``span`` sectors, all of which read as zeroes at first.
 
-    ``largest`` bytes, a multiple of 512 up to LARGEST, are in the largest requests. ``heads`` and ``data`` are
-    (device address, memoryview) of HEAD_SIZE and ``largest`` bytes for each of ``depth`` requests on each
-    channel. ``read_percent`` of the requests with data are reads; discards and
+    ``largest`` bytes, a multiple of 512 up to LARGEST, are in the largest requests. ``heads`` and ``data``
+    are (device address, memoryview) of HEAD_SIZE and ``largest`` bytes for each of ``depth`` requests on
+    each channel. ``read_percent`` of the requests with data are reads; discards and
     write-zeroes are made if the device has them.
     """
 
@@ -261,7 +261,7 @@ class Generator:
             most = self.choose_most(dice & 255)
             slot.sectors = 1 + (dice >> 8) % most
             slot.sector = self.random_number() % (self.span - slot.sectors + 1)
-            # The smallest unit that the largest requests leave free in the memory of all others.
+            # All but the largest requests leave a sector of their memory free.
             slot.shift = 8 * ((dice >> 48) % SHIFTS) if slot.sectors < self.most else 0
             if self.sectors.lock(slot):
                 return True

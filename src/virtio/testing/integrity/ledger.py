@@ -61,8 +61,8 @@ class Ledger:
     def faults(self, disk: bytes, least: Mapping[int, int]) -> list[str]:
         """What is wrong with the bytes of a disk, which must have at least these generations.
 
-        Each sector is a whole one of a generation begun, unless a write to it was cut short: then each byte is
-        of one. Counts sectors cut short in ``torn``, those older than acknowledged in ``lost``.
+        Each sector is a whole one of a generation begun, unless a write to it was cut short: then each byte
+        is of one. Counts sectors cut short in ``torn``, those older than acknowledged in ``lost``.
         """
         found = []
         for place, begun in self.begun.items():
@@ -85,7 +85,9 @@ class Ledger:
         if least == begun:
             return f"torn, though generation {begun} was complete"
         candidates = [_sector(place if number else 0, number) for number in range(least, begun + 1)]
-        if not all(byte in column for byte, column in zip(sector, zip(*candidates, strict=True), strict=True)):
+        if not all(
+            byte in column for byte, column in zip(sector, zip(*candidates, strict=True), strict=True)
+        ):
             return f"bytes that are of no generation {least} to {begun}"
         self.torn += 1
         return None

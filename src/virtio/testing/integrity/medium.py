@@ -1,9 +1,9 @@
 """A file system on a medium whose power can be cut: ext4 on a loop device.
 
 What the loop device was given is in its file; what the kernel still holds in memory is not. A copy of that
-file is therefore what a power cut would leave: the copy's journal is replayed when it is mounted. No request
-of the loop device may come while the copy is made, or else the copy would be of no single moment; its counters
-tell.
+file is therefore what a power cut would leave: the copy's journal is replayed when it is mounted. No
+request of the loop device may come while the copy is made, or else the copy would be of no single moment; its
+counters tell.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ class Medium:
     def after_power_cut(self) -> Iterator[Path]:
         """The same folder as it would be found after a power cut now."""
         copy, folder = self._image.with_name("after.img"), self._image.with_name("after")
-        folder.mkdir(exist_ok=True)
+        folder.mkdir()
         self._copy(copy)
         _run("mount", "-o", "loop", str(copy), str(folder))
         try:
             yield folder
         finally:
             _run("umount", str(folder))
+            folder.rmdir()
             copy.unlink()
 
     def _copy(self, copy: Path) -> None:

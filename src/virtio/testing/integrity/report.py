@@ -12,7 +12,8 @@ def in_one_line(case: Case, outcome: Outcome) -> str:
     """For a table of many."""
     result, report = outcome.result, outcome.report
     return (
-        f"{case.ring}, {case.name}: {_verdict(result)}, {result.requests} requests in {result.seconds:.1f} s, "
+        f"{case.ring}, {case.name}: {_verdict(result)}, "
+        f"{result.requests} requests in {result.seconds:.1f} s, "
         f"{result.sectors_checked} sectors checked, wrong: {_wrong(result)}, {result.errors} errors; "
         f"{outcome.shares[0]:.0%} read and {outcome.shares[1]:.0%} written through the mapping; "
         f"{report.pages_evicted} pages dropped, {_memory(case, outcome)}, "

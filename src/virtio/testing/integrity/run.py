@@ -28,8 +28,8 @@ class IntegrityOptions:
 
     ``requests`` in all, ``depth`` in flight on each queue, within the first ``span`` bytes (None: the whole
     disk), each of 512 to ``largest`` bytes. Of those with data ``read_percent`` are reads. One request in
-    ``flush_every`` begins a burst of flushes, one in ``range_every`` is a discard or write-zeroes, 0 for none;
-    both are much rarer for half of the time.
+    ``flush_every`` begins a burst of flushes, one in ``range_every`` is a discard or write-zeroes, 0 for
+    none; both are much rarer for half of the time.
     """
 
     requests: int = 100_000

@@ -21,6 +21,7 @@ from cython.cimports.virtio.testing.integrity.pattern import (
     fill_sector,
     judge,
 )
+from cython.cimports.virtio.testing.integrity.sectors import T_DISCARD, T_IN, T_OUT, WRITER
 
 __all__ = ["Sectors"]
 
@@ -65,6 +66,7 @@ class Sectors:
         return True
 
     def unlock(self, slot):
+        """Let others have them."""
         i: uint64_t
         for i in range(slot.sector, slot.sector + slot.sectors):
             self.locks[i] = self.locks[i] - 1 if slot.kind == T_IN else 0

@@ -64,12 +64,18 @@ class Writer:
         self._process.wait()
 
     def _round(self) -> None:
-        """Some batches, sometimes all in one part of the file, which warms to it; then all is made durable."""
+        """Some batches, then all is made durable.
+
+        Sometimes all are in one part of the file, which warms to it: then it is written through the mapping,
+        if it has no holes. So it is in the first round.
+        """
         dice = self._ledger.rng
-        start = dice.choice((None, dice.randrange(PLACES // WINDOW) * WINDOW))
-        among = range(PLACES) if start is None else range(start, start + WINDOW)
-        for _ in range(dice.choice((1, 1, 4, 16)) if self._ledger.writeback else 1):
-            self._batch(among, flush=start is None and self._ledger.writeback)
+        first = not self.bytes_acknowledged
+        start = dice.randrange(PLACES // WINDOW // 2 if first else PLACES // WINDOW) * WINDOW
+        warm = first or dice.random() < 0.5
+        among = range(start, start + WINDOW) if warm else range(PLACES)
+        for _ in range((16 if first else dice.choice((1, 1, 4, 16))) if self._ledger.writeback else 1):
+            self._batch(among, flush=self._ledger.writeback and not warm)
         if self._ledger.writeback:
             self._flush()
             self._settle()
@@ -120,6 +126,8 @@ class Writer:
         if found is not None:
             self.checks += 1
             if found.dirty or found.writeback:
-                self.unflushed.append(f"{found.dirty + found.writeback} pages not on the medium after a promise")
+                self.unflushed.append(
+                    f"{found.dirty + found.writeback} pages not on the medium after a promise"
+                )
         if self._process.poll() is None:
             self.bytes_mapped = max(0, self.bytes_acknowledged - bytes_by_calls(self._process.pid)[1])
