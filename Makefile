@@ -72,13 +72,16 @@ bench: build
 	tools/debian-packages qemu-system-common fio
 	$(BIN)/python bench $(BENCH)
 
-# Every byte that a disk is given, in ten million requests for each ring, while its file is interfered with, and
-# the service killed some hundred times. INTEGRITY="--cache none --requests 1000000" is another run.
-INTEGRITY ?=
+# Every byte that a disk is given, in ten million requests for each ring, shared among all ways of serving, while
+# its file is interfered with; the service killed, and its power cut, where there are root's rights (4: there are
+# not). INTEGRITY="--requests 100000" is another run.
+INTEGRITY ?= --all-modes
 INTEGRITY_KILLS ?= 50
 integrity: build
+	tools/debian-packages e2fsprogs mount
 	$(BIN)/python -m virtio.testing.integrity $(INTEGRITY)
-	VIRTIO_KILLS=$(INTEGRITY_KILLS) $(BIN)/python -m pytest -o timeout=1200 tests/devices/test_blk_durability.py
+	$(BIN)/python -m virtio.testing.integrity --kill $(INTEGRITY_KILLS)
+	$(BIN)/python -m virtio.testing.integrity --cut-power $(INTEGRITY_KILLS) || test $$? = 4
 
 # Compiled modules of their own again: by clang, with AddressSanitizer and the counters libFuzzer steers by.
 FUZZ_SECONDS ?= 60
