@@ -97,18 +97,18 @@ def installed() -> bool:
     return shutil.which("valgrind") is not None
 
 
-def count(arguments: Sequence[str]) -> Counts:
-    """Run a Python program under callgrind."""
+def count(arguments: Sequence[str], *, dump_before: str) -> list[Counts]:
+    """Run a Python program under callgrind: what it executed up to each call of a function, `*` in its name."""
     with tempfile.TemporaryDirectory(prefix="virtio-bench-") as folder:
         output = Path(folder) / "out"
         command = [
-            "valgrind", "--tool=callgrind", "-q", f"--callgrind-out-file={output}", "--separate-threads=no",
-            sys.executable, *arguments,
+            "valgrind", "--tool=callgrind", "-q", f"--callgrind-out-file={output}",
+            f"--dump-before={dump_before}", sys.executable, *arguments,
         ]  # fmt: skip
         # One seed: the layout of dictionaries, and with it what the interpreter executes, is then the same.
         environment = {**os.environ, "GLIBC_TUNABLES": TUNABLES, "PYTHONHASHSEED": "0"}
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}:\n{done.stderr.decode(errors='replace')}")
-        with output.open(errors="replace") as lines:
-            return parse(lines)
+        parts = sorted(output.parent.glob("out.*"), key=lambda path: int(path.suffix[1:]))
+        return [parse(path.read_text(errors="replace").splitlines()) for path in parts]

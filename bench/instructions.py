@@ -1,9 +1,12 @@
 """Instructions per request, which do not wobble: callgrind's count of compiled code on one thread.
 
-Each kind of request is run N times and 3 N times (`lockstep.py`); a 2 N-th part of the difference is what one
-request executes, start and end of the process left out. "Device" is what the queue's worker does for it, from
+Each kind of request is done N times and 3 N times (`lockstep.py`); a 2 N-th part of the difference is what one
+request executes, whatever begins and ends a run left out. "Device" is what the queue's worker does for it, from
 the moment at which it is made available to that at which its answer is published; "driver" is the load
 generator with its end of the ring. The kernel's instructions are not counted: a `preadv2` costs one call here.
+
+Rings and headers come out the same each time; a mapping within a few percent, since what proves that it is
+resident expires with time.
 """
 
 from __future__ import annotations
@@ -22,24 +25,21 @@ from tables import table
 HERE = Path(__file__).parent
 KEPT = HERE / "instructions.json"
 REQUESTS = 32 * 256  # whole batches, whole laps of the ring
+BEGIN = "__pyx_pw_*BlkLoad_*allow"  # what begins a run of requests
 TOP = 10
 
 
 def measure(only: str = "") -> dict[str, dict[str, Any]]:
     """{kind: {"device": n, "driver": n, "functions": {name: n}}}, all of them per request."""
-    results = {}
-    for kind in KINDS:
-        if only in kind.name:
-            print(f"instructions: {kind.name} ...", file=sys.stderr, flush=True)
-            results[kind.name] = _one(kind.name)
-    return results
-
-
-def _one(kind: str) -> dict[str, Any]:
-    program = str(HERE / "lockstep.py")
-    few = callgrind.count([program, kind, str(REQUESTS)])
-    many = callgrind.count([program, kind, str(3 * REQUESTS)])
-    return summary(many.minus(few), 2 * REQUESTS)
+    names = [kind.name for kind in KINDS if only in kind.name]
+    if not names:
+        return {}
+    print(f"instructions of {len(names)} kinds of requests ...", file=sys.stderr, flush=True)
+    # Each kind gives four parts: up to the warming up, that, then N requests, then 3 N.
+    parts = callgrind.count([str(HERE / "lockstep.py"), str(REQUESTS), *names], dump_before=BEGIN)
+    return {
+        name: summary(parts[4 * i + 3].minus(parts[4 * i + 2]), 2 * REQUESTS) for i, name in enumerate(names)
+    }
 
 
 def summary(counts: callgrind.Counts, requests: int) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", metavar="TEXT", default="", help="kinds of requests that contain this")
     parser.add_argument("--check", action="store_true", help="fail if a device executes more than is kept")
-    parser.add_argument("--tolerance", type=float, default=2.0, help="percent more that --check lets pass")
+    parser.add_argument("--tolerance", type=float, default=4.0, help="percent more that --check lets pass")
     parser.add_argument("--keep", action="store_true", help=f"write the figures to {KEPT.name}")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to FILE")
     arguments = parser.parse_args()

@@ -1,9 +1,9 @@
 """A disk's worker and the load generator on one thread, so that a request's cost is no matter of luck.
 
-    python bench/lockstep.py KIND REQUESTS
+    python bench/lockstep.py REQUESTS KIND...
 
-does so many requests and prints nothing: what a profiler is pointed at. `instructions.py` counts them,
-`anatomy.py` times them.
+is what a profiler is pointed at: for each kind so many requests to warm up, as many again, three times as many,
+and none. It prints nothing. `instructions.py` counts, `anatomy.py` times.
 """
 
 from __future__ import annotations
@@ -122,10 +122,12 @@ def _small_hot_file() -> Iterator[Path]:
 
 
 def main() -> None:
-    kind, requests = sys.argv[1:]
+    requests, *kinds = sys.argv[1:]
     mapped_backend.ROOM = 1 << 30  # address space to grow into: valgrind has little of it
-    with lockstep(kind_named(kind)) as pair:
-        pair.do(int(requests))
+    for kind in kinds:
+        with lockstep(kind_named(kind)) as pair:
+            for times in (1, 1, 3, 0):
+                pair.do(times * int(requests))
 
 
 if __name__ == "__main__":
