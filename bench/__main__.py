@@ -62,7 +62,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser)
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of these (default {','.join(PARTS)})")
-    parser.add_argument("--from", dest="source", metavar="FILE", type=Path, help="results of an earlier --json")
+    parser.add_argument(
+        "--from", dest="source", metavar="FILE", type=Path, help="results of an earlier --json"
+    )
     arguments = parser.parse_args()
     if arguments.source:
         results = json.loads(arguments.source.read_text())

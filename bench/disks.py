@@ -67,7 +67,11 @@ class Disks:
             return "no hot file"
         held = all(each.held for each in self._resident.values())
         how = "locked into memory" if held else "read before each run (mlock was refused)"
-        lost = f"{self.lost_pages} pages of {PAGE} bytes were lost during runs" if self.lost_pages else "none lost"
+        lost = (
+            f"{self.lost_pages} pages of {PAGE} bytes were lost during runs"
+            if self.lost_pages
+            else "none lost"
+        )
         return f"{self.size >> 20} MiB, {how}; {lost}"
 
     def close(self) -> None:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends import BACKEND_CORES
+from native import compiled
 from processes import pinned
 from residence import settle
 
-SOURCE = Path(__file__).parent / "limits.c"
 URING_BATCH = 32
 
 
@@ -62,24 +62,11 @@ LIMITS = [
 ]
 
 
-def compiled(folder: Path) -> Path | None:
-    """limits.c as a program in ``folder``; None without a C compiler."""
-    compiler = shutil.which("cc")
-    program = folder / "limits"
-    if compiler is None:
-        print("no C compiler: the machine's limits are not measured", file=sys.stderr)
-        return None
-    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run([compiler, "-O2", "-o", program, SOURCE], check=True)
-    return program
-
-
 def measure(
     folder: Path, path_of: Callable[[str], Path], wanted: set[str] | None, rounds: int, seconds: float
 ) -> dict[str, float]:
     """{limit: operations a second}, the medians. ``wanted`` are names; None: all."""
-    program, found = compiled(folder), {}
+    program, found = compiled("limits", folder), {}
     for limit in LIMITS:
         if wanted is not None and limit.name not in wanted:
             continue
@@ -98,7 +85,14 @@ def _command(
     if not limit.mode.startswith("uring"):
         if program is None:
             return None
-        return [str(program), limit.mode, str(limit.block), limit.order, str(path_of(limit.disk)), str(seconds)]
+        return [
+            str(program),
+            limit.mode,
+            str(limit.block),
+            limit.order,
+            str(path_of(limit.disk)),
+            str(seconds),
+        ]
     return _fio(limit, path_of(limit.disk), seconds) if shutil.which("fio") else None
 
 

@@ -35,14 +35,20 @@ FILE_BYTES = 16 << 20
 class Kind:
     """What is served, and with which requests. ``storage`` is a URL, "{file}" in it a hot file's path.
 
-    No storage at all: the worker gives back every chain unread, which leaves the rings.
+    No storage at all: the worker gives back every chain unread, which leaves the rings. Only the first ``span``
+    bytes are used.
     """
 
     name: str
     storage: str = ""
     packed: bool = False
     load: dict[str, Any] = field(default_factory=dict)
+    span: int = 1 << 30
 
+
+# Larger than a processor's own cache; small enough to be dirty before it is measured, since the first write to
+# a page after its write-back is the file system's affair.
+WRITTEN: dict[str, Any] = {"load": {"read_percent": 0}, "span": 64 << 20}
 
 KINDS = [
     Kind("rings, split"),
@@ -52,8 +58,8 @@ KINDS = [
     Kind("mapped read 4k, split", "{file}"),
     Kind("mapped read 4k, packed", "{file}", packed=True),
     Kind("pread 4k, split", "file:{file}?map=off"),
-    Kind("mapped write 4k, split", "{file}", load={"read_percent": 0}),
-    Kind("pwrite 4k, split", "file:{file}?map=off", load={"read_percent": 0}),
+    Kind("mapped write 4k, split", "{file}", **WRITTEN),
+    Kind("pwrite 4k, split", "file:{file}?map=off", **WRITTEN),
 ]
 
 
@@ -95,7 +101,7 @@ def lockstep(
             channel,
             (rig.buffers, memory.view(rig.buffers, depth * HEAD_SIZE)),
             (data, memory.view(data, depth * load["block_size"])),
-            blocks=size // load["block_size"],
+            blocks=min(size, kind.span) // load["block_size"],
             **load,
         )
         yield Lockstep(generator, channel)

@@ -46,7 +46,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--directory", type=Path, default=Path("build/bench"), help="where the files are made (build/bench)"
     )
     parser.add_argument("--file-mib", type=int, help="size of each file (default 1024)")
-    parser.add_argument("--storage-daemon", metavar="COMMAND", help="the peer (default: the newest installed)")
+    parser.add_argument(
+        "--storage-daemon", metavar="COMMAND", help="the peer (default: the newest installed)"
+    )
     parser.add_argument("--ours-only", action="store_true", help="no peer")
     parser.add_argument("--only", metavar="TEXT[,TEXT]", default="", help="workloads whose name contains one")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything to FILE")

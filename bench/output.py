@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +19,16 @@ def write_all(results: Mapping[str, Any], arguments: argparse.Namespace) -> None
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     print(as_text(results))
-    if arguments.markdown:
-        update_document(arguments.markdown, as_markdown(results))
-    if arguments.plot:
+    parts = as_markdown(results)
+    if arguments.plot and "blk" in results:
         from plot import draw
 
         draw(results, arguments.plot)
+        if arguments.markdown:
+            target = os.path.relpath(arguments.plot, arguments.markdown.parent)
+            parts["plot"] = f"![Rates, and their ratios]({target})"
+    if arguments.markdown:
+        update_document(arguments.markdown, parts)
 
 
 def as_text(results: Mapping[str, Any]) -> str:

@@ -33,7 +33,10 @@ def version_of(line: str) -> tuple[int, ...]:
 
 def candidates() -> list[str]:
     """The programs of that name in PATH, and where newer ones are put by hand."""
-    folders = [*os.environ.get("PATH", "").split(":"), *(folder for each in ELSEWHERE for folder in glob(each))]
+    folders = [
+        *os.environ.get("PATH", "").split(":"),
+        *(folder for each in ELSEWHERE for folder in glob(each)),
+    ]
     paths = dict.fromkeys(Path(folder or ".") / PROGRAM for folder in folders)
     return [str(path) for path in paths if os.access(path, os.X_OK)]
 

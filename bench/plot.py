@@ -23,9 +23,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise SystemExit("no drawing without matplotlib\n  fix: pip install --group bench") from None
-    found = {
-        name: each for name, each in results["blk"]["workloads"].items() if each["section"] in VERSUS
-    }
+    found = {name: each for name, each in results["blk"]["workloads"].items() if each["section"] in VERSUS}
     figure = Figure(figsize=(11, 1.6 + ROW * len(found)), layout="constrained")
     rates, ratios = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     _rates(rates, found)
@@ -54,7 +52,7 @@ def _rates(axes: Any, found: Mapping[str, Any]) -> None:
             )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yticks(range(len(found)), list(found), fontsize=8, color=TEXT)
-    axes.invert_yaxis()
+    axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlabel("requests a second")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=3, frameon=False, fontsize=8)
     _plain(axes)
@@ -67,7 +65,7 @@ def _ratios(axes: Any, found: Mapping[str, Any]) -> None:
             continue
         axes.barh(row, value, 0.6, color=OURS)
         axes.annotate(
-            f"{value:.2f}", (value, row), (3, 0), textcoords="offset points", va="center", fontsize=8, color=TEXT
+            f"{value:.2f}", (max(value, each["bar"] or 0), row), (4, 0), textcoords="offset points", va="center", fontsize=8, color=TEXT
         )  # fmt: skip
         if each["bar"]:
             axes.plot([each["bar"]] * 2, [row - 0.4, row + 0.4], color=BAR, linewidth=2)
