@@ -112,15 +112,24 @@ def steps(found: dict[str, Any], ring: str = "split") -> list[tuple[str, float]]
 
     rings, null = f"rings, {ring}", f"null, {ring}"
     return [
-        ("driver: make the request, put it on the ring, reap its answer", costs[f"{null}, depth 32"]["driver"]),
+        (
+            "driver: make the request, put it on the ring, reap its answer",
+            costs[f"{null}, depth 32"]["driver"],
+        ),
         ("device: take the chain, check and translate it, give it back, publish", device(rings)),
         ("device: parse the header, check the range, answer", device(null) - device(rings)),
-        ("device: copy 4 KiB from the mapping to the guest", device(f"mapped read 4k, {ring}") - device(null)),
+        (
+            "device: copy 4 KiB from the mapping to the guest",
+            device(f"mapped read 4k, {ring}") - device(null),
+        ),
         ("instead: the same by preadv2", device("pread 4k, split") - device("null, split")),
-        ("device: copy 4 KiB from the guest to the mapping", device("mapped write 4k, split") - device("null, split")),
+        (
+            "device: copy 4 KiB from the guest to the mapping",
+            device("mapped write 4k, split") - device("null, split"),
+        ),
         ("instead: the same by pwritev2", device("pwrite 4k, split") - device("null, split")),
         ("more on two cores, one request at a time: what both touch travels", _travel(found, ring)),
-    ]  # fmt: skip
+    ]
 
 
 def _travel(found: dict[str, Any], ring: str) -> float:
@@ -134,13 +143,16 @@ def tables(found: dict[str, Any]) -> dict[str, tuple[tuple[str, ...], list[tuple
         "steps": (("step of a request", "ns"), [(name, f"{ns:.0f}") for name, ns in steps(found)]),
         "whole": (
             ("both ends on one thread", "device ns", "driver ns"),
-            [(name, f"{each['device']:.0f}", f"{each['driver']:.0f}") for name, each in found["lockstep"].items()],
+            [
+                (name, f"{each['device']:.0f}", f"{each['driver']:.0f}")
+                for name, each in found["lockstep"].items()
+            ],
         ),
         "two-cores": (
             ("two cores, both ends polling, no data", "ns a request"),
             [(name, f"{ns:.0f}") for name, ns in found["together"].items()],
         ),
-    }  # fmt: skip
+    }
     if found["primitives"]:
         rows = [(name, f"{ns:.1f}") for name, ns in found["primitives"].items()]
         made["primitives"] = (("what the machine charges for", "ns"), rows)

@@ -98,7 +98,10 @@ def installed() -> bool:
 
 
 def count(arguments: Sequence[str], *, dump_before: str) -> list[Counts]:
-    """Run a Python program under callgrind: what it executed up to each call of a function, `*` in its name."""
+    """Run a Python program under callgrind: what it executed up to each call of a function.
+
+    ``dump_before`` names the function; `*` stands for anything.
+    """
     with tempfile.TemporaryDirectory(prefix="virtio-bench-") as folder:
         output = Path(folder) / "out"
         command = [
@@ -107,7 +110,7 @@ def count(arguments: Sequence[str], *, dump_before: str) -> list[Counts]:
         ]  # fmt: skip
         # One seed: the layout of dictionaries, and with it what the interpreter executes, is then the same.
         environment = {**os.environ, "GLIBC_TUNABLES": TUNABLES, "PYTHONHASHSEED": "0"}
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        done = subprocess.run(command, env=environment, capture_output=True)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}:\n{done.stderr.decode(errors='replace')}")
         parts = sorted(output.parent.glob("out.*"), key=lambda path: int(path.suffix[1:]))

@@ -44,7 +44,7 @@ class Disks:
         path = self.path(workload.disk)
         if workload.hot:
             self._resident[workload.disk].ensure()
-        elif workload.cold:
+        else:
             drop(path)
         return path
 

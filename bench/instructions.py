@@ -1,9 +1,9 @@
 """Instructions per request, which do not wobble: callgrind's count of compiled code on one thread.
 
-Each kind of request is done N times and 3 N times (`lockstep.py`); a 2 N-th part of the difference is what one
-request executes, whatever begins and ends a run left out. "Device" is what the queue's worker does for it, from
-the moment at which it is made available to that at which its answer is published; "driver" is the load
-generator with its end of the ring. The kernel's instructions are not counted: a `preadv2` costs one call here.
+Each kind of request is done N times and 3 N times (`lockstep.py`); a 2 N-th part of the difference is what
+one request executes, whatever begins and ends a run left out. "Device" is what the queue's worker does for
+it, from the moment at which it is made available to that at which its answer is published; "driver" is
+the load generator with its end of the ring. The kernel's instructions are not counted: a `preadv2` is a call.
 
 Rings and headers come out the same each time; a mapping within a few percent, since what proves that it is
 resident expires with time.

@@ -98,12 +98,24 @@ def _command(
 
 def _fio(limit: Limit, path: Path, seconds: float) -> list[str]:
     return [
-        "fio", "--name=limit", "--ioengine=io_uring", "--rw=randread", f"--bs={limit.block}", f"--filename={path}",
-        f"--iodepth={URING_BATCH}", f"--iodepth_batch_submit={URING_BATCH}",
-        f"--iodepth_batch_complete_max={URING_BATCH}", f"--direct={int(limit.mode == 'uring-direct')}",
-        "--time_based", f"--runtime={round(seconds * 1000)}ms", "--gtod_reduce=1", "--norandommap",
-        "--randrepeat=1", "--invalidate=0", "--output-format=json",
-    ]  # fmt: skip
+        "fio",
+        "--name=limit",
+        "--ioengine=io_uring",
+        "--rw=randread",
+        f"--bs={limit.block}",
+        f"--filename={path}",
+        f"--iodepth={URING_BATCH}",
+        f"--iodepth_batch_submit={URING_BATCH}",
+        f"--iodepth_batch_complete_max={URING_BATCH}",
+        f"--direct={int(limit.mode == 'uring-direct')}",
+        "--time_based",
+        f"--runtime={round(seconds * 1000)}ms",
+        "--gtod_reduce=1",
+        "--norandommap",
+        "--randrepeat=1",
+        "--invalidate=0",
+        "--output-format=json",
+    ]
 
 
 def _once(limit: Limit, command: list[str], path: Path) -> float:

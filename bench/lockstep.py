@@ -2,8 +2,8 @@
 
     python bench/lockstep.py REQUESTS KIND...
 
-is what a profiler is pointed at: for each kind so many requests to warm up, as many again, three times as many,
-and none. It prints nothing. `instructions.py` counts, `anatomy.py` times.
+is what a profiler is pointed at: for each kind so many requests to warm up, as many again, three times as
+many, and none. It prints nothing. `instructions.py` counts, `anatomy.py` times.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ FILE_BYTES = 16 << 20
 class Kind:
     """What is served, and with which requests. ``storage`` is a URL, "{file}" in it a hot file's path.
 
-    No storage at all: the worker gives back every chain unread, which leaves the rings. Only the first ``span``
-    bytes are used.
+    No storage at all: the worker gives back every chain unread, which leaves the rings. Only the first
+    ``span`` bytes are used.
     """
 
     name: str
@@ -46,8 +46,8 @@ class Kind:
     span: int = 1 << 30
 
 
-# Larger than a processor's own cache; small enough to be dirty before it is measured, since the first write to
-# a page after its write-back is the file system's affair.
+# Larger than a processor's own cache; small enough to be dirty before it is measured, since the first write
+# to a page after its write-back is the file system's affair.
 WRITTEN: dict[str, Any] = {"load": {"read_percent": 0}, "span": 64 << 20}
 
 KINDS = [

@@ -40,16 +40,24 @@ def _rates(axes: Any, found: Mapping[str, Any]) -> None:
         first = row == 0
         axes.barh(row - 0.2, ours, 0.38, color=OURS, label="pyvirtio" if first else None)
         axes.annotate(
-            thousands(ours), (ours, row - 0.2), (3, 0), textcoords="offset points", va="center", fontsize=7,
+            thousands(ours),
+            (ours, row - 0.2),
+            (3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
             color=TEXT,
-        )  # fmt: skip
+        )
         if other:
             axes.barh(row + 0.2, other, 0.38, color=OTHER, label="qemu-storage-daemon" if first else None)
         if limit := (each["limit"] or {}).get("iops"):
             axes.plot(
-                [limit, limit], [row - 0.42, row + 0.42], color=TEXT, linewidth=1.5,
+                [limit, limit],
+                [row - 0.42, row + 0.42],
+                color=TEXT,
+                linewidth=1.5,
                 label="limit of one core" if first else None,
-            )  # fmt: skip
+            )
     axes.set_xscale("log")
     axes.set_yticks(range(len(found)), list(found), fontsize=8, color=TEXT)
     axes.set_ylim(len(found) - 0.4, -0.6)
@@ -65,8 +73,14 @@ def _ratios(axes: Any, found: Mapping[str, Any]) -> None:
             continue
         axes.barh(row, value, 0.6, color=OURS)
         axes.annotate(
-            f"{value:.2f}", (max(value, each["bar"] or 0), row), (4, 0), textcoords="offset points", va="center", fontsize=8, color=TEXT
-        )  # fmt: skip
+            f"{value:.2f}",
+            (max(value, each["bar"] or 0), row),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=TEXT,
+        )
         if each["bar"]:
             axes.plot([each["bar"]] * 2, [row - 0.4, row + 0.4], color=BAR, linewidth=2)
     axes.axvline(1, color=TEXT, linewidth=0.8)

@@ -36,7 +36,7 @@ class Workload:
     """A name to choose by, what `virtio.drivers.LoadOptions` are to be, and the two sides.
 
     ``limit`` is what of the machine's limits bounds it (limits.py), ``bar`` the ratio it is meant to reach,
-    ``cold`` has the page cache emptied before each run, ``section`` is the table it belongs to.
+    ``cold`` allows no warming up, ``section`` is the table it belongs to.
     """
 
     name: str
@@ -64,9 +64,13 @@ HOW = {"polling": True, "sleeping": False}
 WRITE = {"read_percent": 0}
 BIG = {"block_size": 128 << 10, "random": False, "depth": 8}
 READ_BARS = {
-    (1, "polling"): 4.0, (1, "sleeping"): 3.0, (32, "polling"): 3.0,
-    (32, "sleeping"): 2.5, (128, "polling"): 3.0, (128, "sleeping"): 2.5,
-}  # fmt: skip
+    (1, "polling"): 4.0,
+    (1, "sleeping"): 3.0,
+    (32, "polling"): 3.0,
+    (32, "sleeping"): 2.5,
+    (128, "polling"): 3.0,
+    (128, "sleeping"): 2.5,
+}
 COPY, PREAD, PWRITE = "copy 4k, looking ahead", "pread 4k", "pwrite 4k"
 
 
@@ -112,22 +116,35 @@ def _null() -> list[Workload]:
 
 
 def _tmpfs() -> list[Workload]:
-    return [
-        Workload(f"4k randread tmpfs depth {depth} {how}", load, disk=TMPFS, limit=COPY + ", tmpfs")
-        for depth, how, load in _each((32,))
-    ] + [
-        Workload(
-            f"4k randwrite tmpfs depth {depth} {how}", load | WRITE, disk=TMPFS, limit=PWRITE + ", tmpfs", bar=2.5
-        )
-        for depth, how, load in _each((32,))
-    ] + [
-        Workload(
-            f"128k {name} tmpfs depth 8 polling", BIG | more | {"polling": True}, disk=TMPFS, limit=limit, bar=1.6
-        )
-        for name, more, limit in (
-            ("seqread", {}, "copy 128k, tmpfs"), ("seqwrite", WRITE, "pwrite 128k, tmpfs"),
-        )
-    ]  # fmt: skip
+    return (
+        [
+            Workload(f"4k randread tmpfs depth {depth} {how}", load, disk=TMPFS, limit=COPY + ", tmpfs")
+            for depth, how, load in _each((32,))
+        ]
+        + [
+            Workload(
+                f"4k randwrite tmpfs depth {depth} {how}",
+                load | WRITE,
+                disk=TMPFS,
+                limit=PWRITE + ", tmpfs",
+                bar=2.5,
+            )
+            for depth, how, load in _each((32,))
+        ]
+        + [
+            Workload(
+                f"128k {name} tmpfs depth 8 polling",
+                BIG | more | {"polling": True},
+                disk=TMPFS,
+                limit=limit,
+                bar=1.6,
+            )
+            for name, more, limit in (
+                ("seqread", {}, "copy 128k, tmpfs"),
+                ("seqwrite", WRITE, "pwrite 128k, tmpfs"),
+            )
+        ]
+    )
 
 
 def _same_semantics() -> list[Workload]:
@@ -135,24 +152,42 @@ def _same_semantics() -> list[Workload]:
     unmapped, direct = Side(mode=UNMAPPED), Side(mode=DIRECT)
     peer = Side(PEER, PEER, mode=DIRECT)
     bars = {1: 3.0, 32: 1.5}
-    return [
-        Workload(
-            f"4k randread map=off depth {depth} polling", {"depth": depth, "polling": True},
-            ours=unmapped, limit=PREAD, bar=bar, section="equal",
-        )
-        for depth, bar in bars.items()
-    ] + [
-        Workload(
-            f"4k rand{name} O_DIRECT depth 32 polling", {"depth": 32, "polling": True} | more, disk=SPARE,
-            ours=direct, other=peer, limit=limit, bar=1.0, section="equal",
-        )
-        for name, more, limit in (("read", {}, "O_DIRECT read 4k, io_uring"), ("write", WRITE, ""))
-    ] + [
-        Workload(
-            "4k randread cold cache depth 32 sleeping", {"depth": 32}, disk=SPARE, bar=1.0, cold=True,
-            section="equal",
-        )
-    ]  # fmt: skip
+    return (
+        [
+            Workload(
+                f"4k randread map=off depth {depth} polling",
+                {"depth": depth, "polling": True},
+                ours=unmapped,
+                limit=PREAD,
+                bar=bar,
+                section="equal",
+            )
+            for depth, bar in bars.items()
+        ]
+        + [
+            Workload(
+                f"4k rand{name} O_DIRECT depth 32 polling",
+                {"depth": 32, "polling": True} | more,
+                disk=SPARE,
+                ours=direct,
+                other=peer,
+                limit=limit,
+                bar=1.0,
+                section="equal",
+            )
+            for name, more, limit in (("read", {}, "O_DIRECT read 4k, io_uring"), ("write", WRITE, ""))
+        ]
+        + [
+            Workload(
+                "4k randread cold cache depth 32 sleeping",
+                {"depth": 32},
+                disk=SPARE,
+                bar=1.0,
+                cold=True,
+                section="equal",
+            )
+        ]
+    )
 
 
 def _packed() -> list[Workload]:
@@ -168,20 +203,32 @@ def _packed() -> list[Workload]:
 def _queues(cores: int) -> list[Workload]:
     """Four queues against one at the same total depth, on one core; and on more of them, if there are."""
     four = Side(
-        "4 queues", options=("--num-queues", "4"), connect={"num_queues": 4}, load={"depth": 8, "together": True}
-    )  # fmt: skip
+        "4 queues",
+        options=("--num-queues", "4"),
+        connect={"num_queues": 4},
+        load={"depth": 8, "together": True},
+    )
     load = {"depth": 32, "polling": True}
     found = [
-        Workload("4 queues of 1 core, 4k randread total depth 32", load, ours=four, other=Side("1 queue"),
-                 section="own"),
-        Workload("4 queues of 1 core, rings alone total depth 32", load, NULL, four, Side("1 queue"),
-                 section="own"),
-    ]  # fmt: skip
+        Workload(
+            "4 queues of 1 core, 4k randread total depth 32",
+            load,
+            ours=four,
+            other=Side("1 queue"),
+            section="own",
+        ),
+        Workload(
+            "4 queues of 1 core, rings alone total depth 32", load, NULL, four, Side("1 queue"), section="own"
+        ),
+    ]
     for queues in (2, 4, 8):
         if 2 * queues <= cores:
             many = Side(
-                f"{queues} queues", options=("--num-queues", str(queues)), connect={"num_queues": queues}, cores=queues
-            )  # fmt: skip
+                f"{queues} queues",
+                options=("--num-queues", str(queues)),
+                connect={"num_queues": queues},
+                cores=queues,
+            )
             name = f"{queues} queues of {queues} cores, 4k randread depth 32 each"
             found.append(Workload(name, load, ours=many, other=Side("1 queue"), section="own"))
     return found

@@ -1,4 +1,4 @@
-"""The benchmarks are scripts in a folder of their own: bring their modules in under their names, and out again."""
+"""The benchmarks are scripts in a folder of their own: bring their modules in by name, and out again."""
 
 from __future__ import annotations
 
@@ -18,4 +18,5 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType
     monkeypatch.syspath_prepend(str(BENCH))
     yield importlib.import_module
     for path in BENCH.glob("*.py"):
-        sys.modules.pop(path.stem, None) if path.stem != "__main__" else None
+        if path.stem != "__main__":
+            sys.modules.pop(path.stem, None)

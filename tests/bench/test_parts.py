@@ -49,13 +49,13 @@ def test_workloads_are_named_once_and_bounded_by_what_is_measured(load: Load) ->
 
 
 def test_the_two_sides_have_the_same_disk_and_the_same_rules(load: Load) -> None:
-    command_of, (DIRECT, UNMAPPED) = load("backends").command_of, ("direct", "unmapped")
+    command_of = load("backends").command_of
     Side = load("workloads").Side  # noqa: N806 -- it is a class
-    ours, peer = Side(mode=DIRECT), Side("storage-daemon", "storage-daemon", mode=DIRECT)
+    ours, peer = Side(mode="direct"), Side("storage-daemon", "storage-daemon", mode="direct")
     disk = Path("/d.img")
     assert command_of(ours, disk, "s", None)[-2:] == ["--cache", "none"]
     assert "filename=/d.img,aio=io_uring,cache.direct=on" in " ".join(command_of(peer, disk, "s", "qsd"))
-    assert "file:/d.img?map=off" in command_of(Side(mode=UNMAPPED), disk, "s", None)
+    assert "file:/d.img?map=off" in command_of(Side(mode="unmapped"), disk, "s", None)
     assert "null:1073741824" in command_of(Side(), None, "s", None)
 
 

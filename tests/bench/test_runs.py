@@ -26,9 +26,23 @@ def test_one_workload_of_each_sort(tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     names = "4k randread depth 32 polling,rings alone depth 32 sleeping,read O_DIRECT,cold cache,4 queues"
     text = run(
-        "", "--parts", "blk", "--ours-only", "--rounds", "1", "--seconds", "0.02", "--file-mib", "8",
-        "--directory", str(tmp_path), "--only", names, "--json", str(results),
-    )  # fmt: skip
+        "",
+        "--parts",
+        "blk",
+        "--ours-only",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.02",
+        "--file-mib",
+        "8",
+        "--directory",
+        str(tmp_path),
+        "--only",
+        names,
+        "--json",
+        str(results),
+    )
     found: dict[str, Any] = json.loads(results.read_text())
     assert found["circumstances"]["storage daemon"] == "none"
     workloads = found["blk"]["workloads"]
@@ -60,8 +74,15 @@ def test_limits(load: Load, tmp_path: Path) -> None:
 def test_anatomy(tmp_path: Path) -> None:
     document = tmp_path / "time.md"
     text = run(
-        "anatomy.py", "--quick", "--requests", "1000", "--directory", str(tmp_path), "--markdown", str(document)
-    )  # fmt: skip
+        "anatomy.py",
+        "--quick",
+        "--requests",
+        "1000",
+        "--directory",
+        str(tmp_path),
+        "--markdown",
+        str(document),
+    )
     assert "device: take the chain" in text
     assert "<!-- begin: steps -->" in document.read_text()
     assert [path.name for path in tmp_path.glob("*.img")] == []

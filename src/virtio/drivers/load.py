@@ -31,9 +31,9 @@ class LoadOptions:
     ``depth`` requests of ``block_size`` bytes are in flight on each of the disk's queues, ``read_percent`` of
     them reads, the rest writes, at random or one after the other, within the first ``span`` bytes (all if
     None). It ends after ``seconds`` or after ``requests`` (on all queues together), whatever comes
-    first. ``polling`` spins for completions; else the generator sleeps on its bell. ``together`` has one thread
-    drive all queues, which needs polling; else each has its own. ``verify`` checks the data read that was
-    written in the same run.
+    first. ``polling`` spins for completions; else the generator sleeps on its bell. ``together`` has one
+    thread drive all queues, which needs polling; else each has its own. ``verify`` checks the data read that
+    was written in the same run.
     """
 
     block_size: int = 4096
