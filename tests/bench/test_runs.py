@@ -60,6 +60,23 @@ def test_one_workload_of_each_sort(tmp_path: Path) -> None:
     assert run("", "--from", str(results)) == text
 
 
+@pytest.mark.peer
+def test_with_the_peer(load: Load, tmp_path: Path) -> None:
+    if load("peers").newest() is None:
+        pytest.skip("no qemu-storage-daemon")
+    results = tmp_path / "results.json"
+    text = run(
+        "blk.py", "--quick", "--file-mib", "8", "--directory", str(tmp_path), "--json", str(results),
+        "--only", "4k randwrite O_DIRECT,4k randread depth 1 polling,rings alone depth 128 polling",
+    )  # fmt: skip
+    workloads = json.loads(results.read_text())["blk"]["workloads"]
+    assert len(workloads) == 3
+    for name, each in workloads.items():
+        assert f"{load('report').ratio(each):.2f}" in text
+        assert set(each["figures"]) == {"pyvirtio", "storage-daemon"}
+        assert len(each["runs"]["storage-daemon"]) == 1, name
+
+
 def test_limits(load: Load, tmp_path: Path) -> None:
     if shutil.which("cc") is None:
         pytest.skip("no C compiler")
