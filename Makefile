@@ -5,7 +5,7 @@
 #   make test    the tests                                      make bench   against qemu-storage-daemon
 #   make docs    the documentation as HTML                      make fuzz    the fuzzers, for a minute each
 #   make test-sanitize   the rings under ASAN and UBSAN         make integrity   every byte, for minutes
-#   make clean
+#   make instructions    has a request become dearer?           make clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,7 +21,7 @@ COMPILED := $(wildcard src/virtio/*/*.pxd src/virtio/*/*/*.pxd)
 FOLDERS := $(shell find src -type d ! -name __pycache__)
 COMPILED_SOURCES := $(COMPILED) $(wildcard $(COMPILED:.pxd=.py)) CMakeLists.txt pyproject.toml
 
-.PHONY: build demo test test-sanitize lint bench docs fuzz integrity clean
+.PHONY: build demo test test-sanitize lint bench bench-docs instructions docs fuzz integrity clean
 build: $(VENV)/.installed
 
 $(VENV)/.created:
@@ -66,11 +66,21 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/python tools/check_stubs.py
 
-# BENCH=--quick only shows that it works; see bench/README.md.
+# BENCH=--quick only shows that it works; see bench/README.md. bench-docs also fills the documents' tables.
 BENCH ?=
-bench: build
-	tools/debian-packages qemu-system-common fio
-	$(BIN)/python bench $(BENCH)
+BENCH_RESULTS := build/bench/results
+bench bench-docs instructions: build
+	tools/debian-packages qemu-system-common fio valgrind gcc libc6-dev
+	$(PIP) install --group bench
+bench:
+	mkdir -p $(dir $(BENCH_RESULTS))
+	$(BIN)/python bench --json $(BENCH_RESULTS).json --plot $(BENCH_RESULTS).svg $(BENCH)
+bench-docs:
+	mkdir -p $(dir $(BENCH_RESULTS))
+	$(BIN)/python bench --json $(BENCH_RESULTS).json --plot docs/benchmarks.svg --markdown docs/benchmarks.md $(BENCH)
+	$(BIN)/python bench/anatomy.py --markdown docs/explanation/time-of-a-request.md
+instructions:
+	$(BIN)/python bench/instructions.py --check
 
 # Every byte that a disk is given, in ten million requests for each ring, shared among all ways of serving, while
 # its file is interfered with; the service killed, and its power cut, where there are root's rights (4: there are
