@@ -69,10 +69,10 @@ class Bench:
         load = {**workload.load, "seconds": self.plan.seconds, **side.load}
         with socket_path() as socket:
             command = command_of(side, disk, socket, self.program)
-            # What warms a back-end up would warm the page cache, too.
-            warm = {"warm": 0.0} if workload.cold else {}
             with running(command, socket, cores=side.cores) as backend:
-                figures = backend.load(load=load, connect=dict(side.connect), cores=side.cores, **warm)
+                figures = backend.load(
+                    load=load, connect=dict(side.connect), cores=side.cores, warm=workload.warm
+                )
         figures["lost_pages"] = self.disks.end(workload)
         return figures
 

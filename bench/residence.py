@@ -22,13 +22,17 @@ _libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
 
 
 def make_file(path: Path, size: int) -> None:
-    """A file of random bytes with all its blocks allocated, and on the medium."""
+    """A file of random bytes with all its blocks allocated, and on the medium alone.
+
+    What is in the page cache later was read in, as with a disk's image that was there before: a file just
+    written may be cached in huge folios, where ext4 takes forty microseconds for any small write of anyone's.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     block = os.urandom(BLOCK)
     with path.open("wb") as file:
         for _ in range(size // BLOCK):
             file.write(block)
-    settle(path)
+    drop(path)
 
 
 def settle(path: Path) -> None:

@@ -36,7 +36,7 @@ class Workload:
     """A name to choose by, what `virtio.drivers.LoadOptions` are to be, and the two sides.
 
     ``limit`` is what of the machine's limits bounds it (limits.py), ``bar`` the ratio it is meant to reach,
-    ``cold`` allows no warming up, ``section`` is the table it belongs to.
+    ``warm`` is how many seconds of the same load come first, ``section`` is the table it belongs to.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Workload:
     other: Side = field(default_factory=lambda: Side(PEER, PEER))
     limit: str = ""
     bar: float | None = None
-    cold: bool = False
+    warm: float = 0.1
     section: str = "disk"
 
     @property
@@ -95,7 +95,11 @@ def _hot_file() -> list[Workload]:
 def _hot_file_written() -> list[Workload]:
     writes = [
         Workload(
-            f"4k randwrite depth {depth} {how}", load | WRITE, limit=PWRITE, bar=1.5 if depth == 32 else None
+            f"4k randwrite depth {depth} {how}",
+            load | WRITE,
+            limit=PWRITE,
+            bar=1.5 if depth == 32 else None,
+            warm=2.0,  # what is written often is found out first
         )
         for depth, how, load in _each((1, 32, 128))
     ]
@@ -183,7 +187,7 @@ def _same_semantics() -> list[Workload]:
                 {"depth": 32},
                 disk=SPARE,
                 bar=1.0,
-                cold=True,
+                warm=0.0,  # it would warm the page cache, too
                 section="equal",
             )
         ]
