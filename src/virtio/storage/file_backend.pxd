@@ -9,12 +9,14 @@ cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_rwlock_t:
         pass
     int pthread_rwlock_init(pthread_rwlock_t *lock, void *attributes)
+    int pthread_rwlock_tryrdlock(pthread_rwlock_t *lock)
     int pthread_rwlock_rdlock(pthread_rwlock_t *lock)
     int pthread_rwlock_wrlock(pthread_rwlock_t *lock)
     int pthread_rwlock_unlock(pthread_rwlock_t *lock)
     int pthread_rwlock_destroy(pthread_rwlock_t *lock)
 
 cdef enum:
+    SECTOR = 512            # what requests are multiples of
     PIECE = 1 << 20         # bytes of a bounce buffer; a multiple of every block size
 
 
@@ -33,7 +35,9 @@ cdef class FileBackend(Backend):
 cdef class DirectBackend(FileBackend):
     cdef readonly uint64_t alignment
     cdef pthread_rwlock_t edges
+    cdef int partial                # changes of parts of blocks, waiting or at work; atomic
     cdef void enter(self, uint64_t bits) noexcept nogil
+    cdef void leave(self, uint64_t bits) noexcept nogil
     cdef bint aligned(self, const iovec *segments, int count, uint64_t offset, uint64_t length) noexcept nogil
     cdef int bounce(self, bint writing, const iovec *segments, int count, uint64_t offset, uint64_t length,
                     int flags) noexcept nogil

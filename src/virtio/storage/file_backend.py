@@ -8,8 +8,9 @@ from cython.cimports.libc.stdint import int64_t, uint64_t, uintptr_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.uio import iovec
+from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.storage import linux
-from cython.cimports.virtio.storage.backend import gather, scatter, window
+from cython.cimports.virtio.storage.backend import DISCARD, FLUSH, READ, WRITE, gather, scatter, window
 
 
 class FileBackend(Backend):
@@ -54,6 +55,11 @@ class FileBackend(Backend):
                 return -EIO
             if errno != EINTR:
                 return -errno
+
+    def begin(self, operation, segments, count, offset, length):
+        if count > linux.IOV_MAX or (operation == DISCARD and self.block_device):
+            return -1
+        return self.fd
 
     def read(self, segments, count, offset, length):
         return self.transfer(False, segments, count, offset, length, 0)
@@ -163,6 +169,30 @@ class DirectBackend(FileBackend):
     def attempt_write(self, segments, count, offset, length):
         return -EAGAIN
 
+    def begin(self, operation, segments, count, offset, length):
+        """Whole blocks only. The reader's lock is held until `end`, where there may be parts of blocks."""
+        if operation == FLUSH:
+            return self.fd
+        if operation in (READ, WRITE):
+            if not self.aligned(segments, count, offset, length):
+                return -1
+        elif (offset | length) & (self.alignment - 1):
+            return -1
+        if operation != READ and self.alignment > SECTOR:
+            # No waiting here, and no getting in the way of one who waits for all to be out.
+            if atomic.load_int(cython.address(self.partial), atomic.RELAXED) != 0:
+                return -1
+            if pthread_rwlock_tryrdlock(cython.address(self.edges)) != 0:
+                return -1
+        fd: cython.int = FileBackend.begin(self, operation, segments, count, offset, length)
+        if fd < 0:
+            self.end(operation, offset, length)
+        return fd
+
+    def end(self, operation, offset, length):
+        if operation not in (READ, FLUSH) and self.alignment > SECTOR:
+            pthread_rwlock_unlock(cython.address(self.edges))
+
     def read(self, segments, count, offset, length):
         if self.aligned(segments, count, offset, length):
             return self.transfer(False, segments, count, offset, length, 0)
@@ -171,27 +201,33 @@ class DirectBackend(FileBackend):
     def write(self, segments, count, offset, length, durable):
         self.enter(offset | length)
         result: cython.int = self.put(segments, count, offset, length, linux.RWF_DSYNC if durable else 0)
-        pthread_rwlock_unlock(cython.address(self.edges))
+        self.leave(offset | length)
         return result
 
     def discard(self, offset, length):
         self.enter(offset | length)
         result: cython.int = FileBackend.discard(self, offset, length)
-        pthread_rwlock_unlock(cython.address(self.edges))
+        self.leave(offset | length)
         return result
 
     def zero(self, offset, length, unmap):
         self.enter(offset | length)
         result: cython.int = FileBackend.zero(self, offset, length, unmap)
-        pthread_rwlock_unlock(cython.address(self.edges))
+        self.leave(offset | length)
         return result
 
     def enter(self, bits):
         """Begin a change that touches parts of blocks if ``bits`` has any below the alignment."""
         if bits & (self.alignment - 1):
+            atomic.add_int(cython.address(self.partial), 1, atomic.RELAXED)
             pthread_rwlock_wrlock(cython.address(self.edges))
         else:
             pthread_rwlock_rdlock(cython.address(self.edges))
+
+    def leave(self, bits):
+        pthread_rwlock_unlock(cython.address(self.edges))
+        if bits & (self.alignment - 1):
+            atomic.add_int(cython.address(self.partial), -1, atomic.RELAXED)
 
     def put(self, segments, count, offset, length, flags):
         if self.aligned(segments, count, offset, length):

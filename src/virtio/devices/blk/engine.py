@@ -4,8 +4,8 @@ A request is a chain: a header of 16 bytes the device reads, then data, then a s
 the device writes. Where the driver cut this into buffers means nothing, except to how it is parsed here.
 
 Reads and writes that follow each other in one batch and on the disk become one system call. What would wait
-(a cold read, a flush, a durable write) goes to the executor's threads and comes back through the lane, in
-any order. A FLUSH covers every write acknowledged before it came, since those have reached the page cache
+(a cold read, a flush, a durable write) goes to io_uring, or else to the executor's threads and comes back
+through the lane, in any order. A FLUSH covers every write acknowledged before it came, since those have reached the page cache
 or the medium; it need not wait for others.
 """
 
@@ -101,6 +101,7 @@ class BlkEngine(QueueWorker):
         discard: bool = True,
         write_zeroes: bool = True,
         big_endian: bool = False,
+        ring: Ring | None = None,
     ) -> None:
         QueueWorker.__init__(self, queue)
         self.disk = disk
@@ -111,6 +112,10 @@ class BlkEngine(QueueWorker):
         self.zeroes = write_zeroes
         self.swap = big_endian
         self.lane.wake_fd = self.wake_fd
+        self.ring = ring
+        if ring is not None:
+            self.ring.wake_fd = self.wake_fd
+            self.completion_fd = self.ring.fd
         self._allocate(queue.size)
 
     def _allocate(self, size: cython.int) -> None:
@@ -136,16 +141,29 @@ class BlkEngine(QueueWorker):
             if request != cython.NULL:
                 self.act(request)
         self.end_run()
+        if self.ring is not None and self.ring.queued:
+            self.ring.submit()
 
     def harvest(self):
+        self.retire(take_all(cython.address(self.lane)))
+        if self.ring is not None and self.ring.in_flight > 0:
+            self.retire(self.ring.finished())
+        return self.pending
+
+    def retire(self, request):
+        """Answer a list of finished requests."""
         following: cython.pointer[Request]
-        request: cython.pointer[Request] = take_all(cython.address(self.lane))
         while request != cython.NULL:
             following = request.next
             self.pending -= 1
             self.finish(request)
             request = following
-        return self.pending
+
+    def cancel(self) -> None:
+        """Have the kernel end what it has not begun; threads cannot be stopped."""
+        if self.ring is not None:
+            atomic.store_int(cython.address(self.ring.cancelled), 1, atomic.RELAXED)
+            self.wake()
 
     def begin(self, chain):
         """Make a request of a chain; NULL if the chain is already answered for."""
@@ -321,13 +339,14 @@ class BlkEngine(QueueWorker):
         return self.joined
 
     def defer(self, request):
-        """Have the request done by a thread that may wait, or here if nothing about it waits."""
+        """Have the request done by the kernel or a thread that may wait, or here if nothing about it waits."""
         if self.backend.immediate:
             perform(self.backend, request)
             self.finish(request)
             return
         self.pending += 1
-        self.executor.submit(request)
+        if self.ring is None or not self.ring.start(request):
+            self.executor.submit(request)
 
     def fail(self, request, status):
         request.status = status

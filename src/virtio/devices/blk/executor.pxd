@@ -25,12 +25,30 @@ cdef enum:
     IDLE_SECONDS = 10       # a thread without work ends after so long
 
 
+cdef class Ring:
+    """Asynchronous system calls for one queue, made and reaped on its worker's own thread. This one makes none."""
+    cdef object __weakref__
+    cdef readonly int fd            # readable when `finished` has something; -1 for never
+    cdef readonly int in_flight     # requests
+    cdef int wake_fd                # of the queue, for what must be tried again
+    cdef bint queued                # something was started since the last `submit`
+    cdef bint enabled
+    cdef int cancelled              # 1: end what can be ended; 2: told the kernel so; atomic
+
+    # Begin a request, to be told of by `submit`. False if it is none for a ring.
+    cdef bint start(self, Request *request) noexcept nogil
+    cdef void submit(self) noexcept nogil
+    # Those that are done, status and result set, in a list by `next`. Called while any are in flight.
+    cdef Request *finished(self) noexcept nogil
+
+
 cdef class Executor:
     """Serves requests of any number of queues from one line, on as many threads as are needed."""
     cdef Backend backend
     cdef readonly int limit         # of threads
     cdef readonly int threads       # alive
     cdef int idle                   # of them waiting
+    cdef object rings               # that use the backend
     cdef int waiting                # requests in line
     cdef bint closing
     cdef Request *first
@@ -45,5 +63,7 @@ cdef class Executor:
     cdef Request *next(self, bint patient) noexcept nogil
 
 
+# Whether a range of a DISCARD or WRITE_ZEROES, from now on in host byte order, can be acted on: a RequestStatus.
+cdef uint8_t judge(Range *span, Request *request) noexcept nogil
 # Do what the request asks, on the calling thread; sets its `status` and `result`.
 cdef void perform(Backend backend, Request *request) noexcept nogil

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 
 import cython
 from cython.cimports.libc.errno import EOPNOTSUPP
@@ -73,10 +74,7 @@ def deallocate(backend: Backend, request: cython.pointer[Request]) -> uint8_t:
     return S_OK if request.result == 0 else S_IOERR
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def judge(span: cython.pointer[Range], request: cython.pointer[Request]) -> uint8_t:
+def judge(span, request):
     known: uint32_t = UNMAP if request.type == T_WRITE_ZEROES else 0
     if request.swap:
         span.sector = swap_u64(span.sector)
@@ -105,6 +103,22 @@ def act(backend: Backend, span: cython.pointer[Range], type: uint32_t) -> cython
     return 0 if result == -EOPNOTSUPP else result
 
 
+class Ring:
+    """Asynchronous system calls of one queue; this one leaves all to the threads."""
+
+    def __cinit__(self) -> None:
+        self.fd = -1
+
+    def start(self, request):
+        return False
+
+    def submit(self):
+        pass
+
+    def finished(self):
+        return cython.NULL
+
+
 class Executor:
     """One device's threads. They come as they are needed, up to ``limit``, and go when they idle."""
 
@@ -115,10 +129,15 @@ class Executor:
     def __init__(self, backend: object, limit: int = 16) -> None:
         self.backend = backend
         self.limit = limit
+        self.rings = weakref.WeakSet()
 
     def __dealloc__(self) -> None:
         pthread_cond_destroy(cython.address(self.work))
         pthread_mutex_destroy(cython.address(self.mutex))
+
+    def adopt(self, ring: Ring) -> None:
+        """Count a ring's requests too as ones that use the backend."""
+        self.rings.add(ring)
 
     def close(self, timeout: float = 5.0) -> bool:
         """Have the threads end once the line is empty. False if some still work after ``timeout`` seconds."""
@@ -128,9 +147,12 @@ class Executor:
             self.closing = True
             pthread_cond_broadcast(cython.address(self.work))
             pthread_mutex_unlock(cython.address(self.mutex))
-        while self.threads > 0 and time.monotonic() < deadline:
+        while self._busy() and time.monotonic() < deadline:
             time.sleep(0.001)
-        return self.threads == 0
+        return not self._busy()
+
+    def _busy(self) -> bool:
+        return self.threads > 0 or any(ring.in_flight > 0 for ring in self.rings)
 
     def run(self) -> None:
         """Serve until there is nothing to do for a while; the target of each thread."""

@@ -51,6 +51,15 @@ cdef struct Range:          # struct virtio_blk_discard_write_zeroes, in host by
     uint32_t flags
 
 
+cdef struct Span:
+    # What a ring is doing for a request.
+    int fd
+    uint64_t offset         # bytes of the storage that are touched
+    uint64_t length
+    uint64_t done           # bytes moved so far
+    bint unmap              # zeroes may be a hole
+
+
 cdef struct Lane:
     # Finished requests of one queue, last first: pushed by any thread, all taken at once by the queue's own.
     Request *done
@@ -61,6 +70,7 @@ cdef struct Request:
     Chain *chain
     Lane *lane
     Request *next           # in the run, the executor's line, the lane or the free list
+    Span span
     iovec *data             # the chain's data: without header and status
     int segments
     uint32_t type
