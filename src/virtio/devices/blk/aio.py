@@ -22,8 +22,10 @@ def io_uring_problem() -> str:
     """Why io_uring cannot be used here; empty if it can."""
     try:
         _ring(Executor(NullBackend()), 1)
-    except ImportError:
+    except ModuleNotFoundError:
         return "this build of pyvirtio has none: liburing was not found"
+    except ImportError as error:
+        return str(error)  # liburing was there once
     except OSError as error:
         return _refusal(error)
     return ""

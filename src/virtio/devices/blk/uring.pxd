@@ -13,7 +13,7 @@ cdef extern from "<liburing.h>" nogil:
         unsigned flags
         unsigned features
     ctypedef struct SubmissionQueue "struct io_uring_sq":
-        pass
+        unsigned *kflags
     ctypedef struct Uring "struct io_uring":
         SubmissionQueue sq
         int ring_fd
@@ -23,12 +23,18 @@ cdef extern from "<liburing.h>" nogil:
         int res
     int io_uring_queue_init_params(unsigned entries, Uring *ring, Params *params)
     void io_uring_queue_exit(Uring *ring)
-    int io_uring_enable_rings(Uring *ring)
+    # liburing 2.3 forgets to export io_uring_enable_rings.
+    int io_uring_register(unsigned fd, unsigned code, const void *argument, unsigned count)
+    const unsigned IORING_REGISTER_ENABLE_RINGS
     Entry *io_uring_get_sqe(Uring *ring)
     unsigned io_uring_sq_ready(const Uring *ring)
     int io_uring_submit(Uring *ring)
     int io_uring_submit_and_get_events(Uring *ring)
     unsigned io_uring_peek_batch_cqe(Uring *ring, Completion **completions, unsigned count)
+    int io_uring_register_eventfd(Uring *ring, int fd)
+    int io_uring_cq_eventfd_toggle(Uring *ring, bint enabled)
+    unsigned io_uring_cq_ready(const Uring *ring)
+    const unsigned IORING_SQ_TASKRUN
     void io_uring_cq_advance(Uring *ring, unsigned count)
     void *io_uring_cqe_get_data(const Completion *completion)
     void io_uring_sqe_set_data(Entry *entry, void *data)
@@ -60,10 +66,13 @@ cdef class UringRing(Ring):
     cdef Backend backend
     cdef Executor executor          # does what the kernel would not
     cdef Uring ring
+    cdef bint made
     cdef bint deferred              # completions are worked out only when we enter the kernel
 
     cdef Entry *entry(self) noexcept nogil
     cdef bint range_of(self, Request *request) noexcept nogil
+    cdef Request **reap(self, Request **last) noexcept nogil
+    cdef bint more(self) noexcept nogil
     cdef void prepare(self, Entry *entry, int fd, Request *request) noexcept nogil
     cdef bint settle(self, Request *request, int result) noexcept nogil
     cdef bint proceed(self, Request *request) noexcept nogil

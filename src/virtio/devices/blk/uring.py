@@ -3,8 +3,9 @@
 One ring belongs to one queue's worker: the control thread makes it, disabled; the worker enables it with
 its first submission and from then on is the only one to touch it, so there is no lock. A batch of requests
 is one system call. Completions are seen in shared memory; where the kernel defers its work to us, a flag
-there says that entering it would bring some. The ring's own file descriptor is readable then, which ends
-the worker's sleep.
+there says that entering it would bring some. An eventfd ends the worker's sleep; the kernel is asked not to
+signal it while the worker is looking anyway. (Polling the ring itself does not do: with deferred work it
+becomes readable, but wakes no one.)
 
 Each request is in the ring at most once, and the completion queue has room for all that the virtqueue can
 hold: it cannot overflow.
@@ -23,7 +24,7 @@ from cython.cimports.libc.errno import EAGAIN, EINTR, EINVAL, EIO, ENOTTY, EOPNO
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.uio import iovec
-from cython.cimports.posix.unistd import write
+from cython.cimports.posix.unistd import close, write
 from cython.cimports.virtio.devices.blk.executor import judge
 from cython.cimports.virtio.devices.blk.request import (
     RANGE,
@@ -78,7 +79,11 @@ class UringRing:
                 break
         if code < 0:
             raise OSError(-code, os.strerror(-code))
-        self.fd = self.ring.ring_fd
+        self.made = True
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        code = io_uring_register_eventfd(cython.address(self.ring), self.fd)
+        if code < 0:
+            raise OSError(-code, os.strerror(-code))
         executor.adopt(self)
 
     def _open(self, size: cython.int, flags: cython.uint) -> cython.int:
@@ -96,8 +101,10 @@ class UringRing:
         return code
 
     def __dealloc__(self) -> None:
-        if self.fd >= 0:
+        if self.made:
             io_uring_queue_exit(cython.address(self.ring))
+        if self.fd >= 0:
+            close(self.fd)
 
     def start(self, request):
         operation: Operation = operation_of(request)
@@ -171,7 +178,8 @@ class UringRing:
         taken: cython.int
         one: uint64_t = 1
         if not self.enabled:
-            self.enabled = io_uring_enable_rings(cython.address(self.ring)) == 0
+            self.enabled = io_uring_register(self.ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, cython.NULL, 0) == 0
+        io_uring_cq_eventfd_toggle(cython.address(self.ring), False)
         while io_uring_sq_ready(cython.address(self.ring)) > 0:
             if self.deferred:
                 taken = io_uring_submit_and_get_events(cython.address(self.ring))
@@ -184,30 +192,41 @@ class UringRing:
         self.queued = False
 
     def finished(self):
-        completions = cython.declare(cython.pointer[Completion][REAPED])
         first: cython.pointer[Request] = cython.NULL
-        last: cython.pointer[Request] = cython.NULL
-        request: cython.pointer[Request]
-        count: cython.uint = REAPED
-        i: cython.uint
+        last: cython.pointer[cython.pointer[Request]] = cython.address(first)
         if atomic.load_int(cython.address(self.cancelled), atomic.RELAXED) == 1:
             self.give_up()
-        while count == REAPED:
-            count = io_uring_peek_batch_cqe(cython.address(self.ring), completions, REAPED)
-            for i in range(count):
-                request = cython.cast(cython.pointer[Request], io_uring_cqe_get_data(completions[i]))
-                if request == cython.NULL or not self.settle(request, completions[i].res):
-                    continue  # the answer to a cancellation, or not yet done
-                request.next = cython.NULL
-                if last == cython.NULL:
-                    first = request
-                else:
-                    last.next = request
-                last = request
-            io_uring_cq_advance(cython.address(self.ring), count)
-        if self.queued:
-            self.submit()
+        while True:
+            io_uring_cq_eventfd_toggle(cython.address(self.ring), False)
+            last = self.reap(last)
+            if self.queued:
+                self.submit()
+            io_uring_cq_eventfd_toggle(cython.address(self.ring), True)
+            # What came before the kernel saw that would signal nothing.
+            atomic.fence(atomic.SEQ_CST)
+            if not self.more():
+                break
+        last[0] = cython.NULL
         return first
+
+    def more(self):
+        """Whether there are completions, or work that brings some. Touches only shared memory."""
+        flags: cython.uint = atomic.load_u32(self.ring.sq.kflags, atomic.RELAXED)
+        return flags & IORING_SQ_TASKRUN != 0 or io_uring_cq_ready(cython.address(self.ring)) > 0
+
+    def reap(self, last):
+        """Put the finished behind ``last``, a place for the next. The place behind them."""
+        completions = cython.declare(cython.pointer[Completion][REAPED])
+        request: cython.pointer[Request]
+        i: cython.uint
+        count: cython.uint = io_uring_peek_batch_cqe(cython.address(self.ring), completions, REAPED)
+        for i in range(count):
+            request = cython.cast(cython.pointer[Request], io_uring_cqe_get_data(completions[i]))
+            if request != cython.NULL and self.settle(request, completions[i].res):
+                last[0] = request
+                last = cython.address(request.next)
+        io_uring_cq_advance(cython.address(self.ring), count)
+        return last
 
     def settle(self, request, result):
         """Judge a completion. False if the request goes on: here with what remains, or with a thread."""
@@ -215,8 +234,10 @@ class UringRing:
         stopped: cython.bint = atomic.load_int(cython.address(self.cancelled), atomic.RELAXED) != 0
         if moves and result > 0:
             request.span.done += result
-            if request.span.done < request.length and not stopped and self.proceed(request):
-                return False
+            if request.span.done < request.length and not stopped:
+                if self.proceed(request):
+                    return False
+                result = -EAGAIN
         self.in_flight -= 1
         self.backend.end(operation_of(request), request.span.offset, request.span.length)
         # EAGAIN and EINTR were no failures; the others may be of the way it was asked.
