@@ -31,6 +31,7 @@ cdef extern from "<liburing.h>" nogil:
     int io_uring_submit(Uring *ring)
     int io_uring_submit_and_get_events(Uring *ring)
     unsigned io_uring_peek_batch_cqe(Uring *ring, Completion **completions, unsigned count)
+    int io_uring_get_events(Uring *ring)
     int io_uring_register_eventfd(Uring *ring, int fd)
     int io_uring_cq_eventfd_toggle(Uring *ring, bint enabled)
     unsigned io_uring_cq_ready(const Uring *ring)
@@ -55,6 +56,9 @@ cdef extern from "<liburing.h>" nogil:
     const unsigned IORING_FSYNC_DATASYNC
     const int IORING_ASYNC_CANCEL_ALL
     const int IORING_ASYNC_CANCEL_ANY
+
+cdef extern from *:
+    unsigned clear_bits "__atomic_fetch_and"(unsigned *flags, unsigned kept, int order) nogil
 
 cdef enum:
     ENTRIES = 128           # submitted at once; a full queue of them is submitted early

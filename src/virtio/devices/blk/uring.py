@@ -215,10 +215,17 @@ class UringRing:
         return flags & IORING_SQ_TASKRUN != 0 or io_uring_cq_ready(cython.address(self.ring)) > 0
 
     def reap(self, last):
-        """Put the finished behind ``last``, a place for the next. The place behind them."""
+        """Put the finished behind ``last``, a place for the next. The place behind them.
+
+        The kernel sets the flag after it has queued the work, so perhaps after that was done, and does not
+        clear it when it then finds none: it is cleared here, before the work is done.
+        """
         completions = cython.declare(cython.pointer[Completion][REAPED])
         request: cython.pointer[Request]
         i: cython.uint
+        if atomic.load_u32(self.ring.sq.kflags, atomic.RELAXED) & IORING_SQ_TASKRUN:
+            clear_bits(self.ring.sq.kflags, ~IORING_SQ_TASKRUN, atomic.SEQ_CST)
+            io_uring_get_events(cython.address(self.ring))
         count: cython.uint = io_uring_peek_batch_cqe(cython.address(self.ring), completions, REAPED)
         for i in range(count):
             request = cython.cast(cython.pointer[Request], io_uring_cqe_get_data(completions[i]))
