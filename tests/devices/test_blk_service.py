@@ -226,7 +226,7 @@ def test_cold_reads_come_back_later(guest, image: Path, cache: str, aio: str) ->
     with Blk(image, cache=cache) as disk:
         g = guest(disk, size=256)
         rng = random.Random(7)
-        for _ in range(10):
+        for _ in range(60):
             os.posix_fadvise(disk.storage.fd, 0, 0, os.POSIX_FADV_DONTNEED)
             sectors = [rng.randrange(8192 - 64) for _ in range(40)]
             tokens = [g.submit([header(spec.T_IN, s)], [4096, 8192, 1]) for s in sectors]

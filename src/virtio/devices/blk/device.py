@@ -189,9 +189,7 @@ class Blk(Device):
         self.close()
 
 
-def _check(
-    num_queues: int, queue_size: int, block: int | None, cache: str, serial: str, aio: str
-) -> None:
+def _check(num_queues: int, queue_size: int, block: int | None, cache: str, serial: str, aio: str) -> None:
     if not 1 <= num_queues <= 256:
         raise UsageError(f"a disk has 1 to 256 queues, not {num_queues}")
     if queue_size < 4:

@@ -5,8 +5,8 @@ the device writes. Where the driver cut this into buffers means nothing, except 
 
 Reads and writes that follow each other in one batch and on the disk become one system call. What would wait
 (a cold read, a flush, a durable write) goes to io_uring, or else to the executor's threads and comes back
-through the lane, in any order. A FLUSH covers every write acknowledged before it came, since those have reached the page cache
-or the medium; it need not wait for others.
+through the lane, in any order. A FLUSH covers every write acknowledged before it came, since those have
+reached the page cache or the medium; it need not wait for others.
 """
 
 from __future__ import annotations
@@ -339,7 +339,7 @@ class BlkEngine(QueueWorker):
         return self.joined
 
     def defer(self, request):
-        """Have the request done by the kernel or a thread that may wait, or here if nothing about it waits."""
+        """Have the request done by the kernel or a thread that may wait, or here if nothing waits."""
         if self.backend.immediate:
             perform(self.backend, request)
             self.finish(request)

@@ -48,7 +48,7 @@ cdef class Executor:
     cdef readonly int limit         # of threads
     cdef readonly int threads       # alive
     cdef int idle                   # of them waiting
-    cdef object rings               # that use the backend
+    cdef readonly object rings      # UringRings that use the backend
     cdef int waiting                # requests in line
     cdef bint closing
     cdef Request *first

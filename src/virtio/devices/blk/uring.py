@@ -41,7 +41,16 @@ from cython.cimports.virtio.devices.blk.request import (
 )
 from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.storage import linux
-from cython.cimports.virtio.storage.backend import DISCARD, FLUSH, READ, WRITE, ZERO, Operation, gather, window
+from cython.cimports.virtio.storage.backend import (
+    DISCARD,
+    FLUSH,
+    READ,
+    WRITE,
+    ZERO,
+    Operation,
+    gather,
+    window,
+)
 
 MOST_IN_FLIGHT = 32768  # the kernel's bound on entries
 
@@ -178,7 +187,9 @@ class UringRing:
         taken: cython.int
         one: uint64_t = 1
         if not self.enabled:
-            self.enabled = io_uring_register(self.ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, cython.NULL, 0) == 0
+            self.enabled = (
+                io_uring_register(self.ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, cython.NULL, 0) == 0
+            )
         io_uring_cq_eventfd_toggle(cython.address(self.ring), False)
         while io_uring_sq_ready(cython.address(self.ring)) > 0:
             if self.deferred:
