@@ -45,8 +45,8 @@ class Blk(Device):
     ``aio`` says what does that which would make a queue wait, as cold reads, flushes and O_DIRECT: "threads";
     "io_uring", which only files and block devices have; "auto", io_uring where it can be had.
 
-    Raises UsageError for what cannot be, HostError for io_uring that cannot be had, StorageError for a storage
-    that cannot be used.
+    Raises UsageError for what cannot be, HostError for io_uring that cannot be had, StorageError for a
+    storage that cannot be used.
     """
 
     device_id = spec.DEVICE.id
