@@ -22,6 +22,10 @@ settings.register_profile("deep", settings.get_profile("default"), max_examples=
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+# A job that a script put into the background ignores ^C, and so would the programs that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Service:
     """A ``virtio`` program that serves; what it says is collected while it runs."""
 

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 from virtio.cli.output import emit, say, table
 
@@ -17,3 +20,12 @@ def test_data_and_talk_go_their_ways(capsys):
     assert captured.err == "hello\n"
     emit([1], False, lambda data: f"{len(data)} thing")
     assert capsys.readouterr().out == "1 thing\n"
+
+
+def test_talk_that_nobody_reads_any_more_is_no_failure():
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = "from virtio.cli.output import say; say('one'); say('two'); print('done')"
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=writer, check=False)
+    os.close(writer)
+    assert (done.stdout, done.returncode) == (b"done\n", 0)

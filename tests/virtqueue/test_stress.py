@@ -23,8 +23,8 @@ def test_a_hundred_million_descriptors(kind):
     assert report.trouble == ""
     assert report.descriptors >= MANY
     assert report.chains >= MANY // 4
-    # Each side slept and was woken, many times.
-    assert min(report.driver_sleeps, report.device_sleeps, report.kicks, report.calls) > 1000
+    # Each side slept and was woken; how often, the machine decides.
+    assert min(report.driver_sleeps, report.device_sleeps, report.kicks, report.calls) > 10
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -13,8 +15,14 @@ T = TypeVar("T")
 
 
 def say(text: str) -> None:
-    """Say something to the person at the terminal, on standard error."""
-    click.echo(text, err=True)
+    """Say something to the person at the terminal, on standard error; to nobody once nobody listens."""
+    try:
+        click.echo(text, err=True)
+    except BrokenPipeError:
+        # What Python still holds of it would fail again when it exits, and change the exit status to 120.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 def emit(data: T, as_json: bool, words: Callable[[T], str]) -> None:
