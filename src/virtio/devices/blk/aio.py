@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from importlib.util import find_spec
 
 from virtio.devices.blk.executor import Executor, Ring
 from virtio.errors import HostError
@@ -50,6 +51,9 @@ def make_ring(aio: str, executor: Executor, size: int) -> Ring | None:
 
 
 def _ring(executor: Executor, size: int) -> Ring:
+    found = find_spec("virtio.devices.blk.uring")
+    if found is None or (found.origin or "").endswith(".py"):
+        raise ModuleNotFoundError("the ring was not built")  # its source alone is of no use
     from virtio.devices.blk.uring import UringRing
 
     return UringRing(executor, size)
