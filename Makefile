@@ -4,7 +4,8 @@
 #   make demo    a device, a driver and a real guest            make lint    ruff, mypy, stubtest
 #   make test    the tests                                      make bench   against qemu-storage-daemon
 #   make docs    the documentation as HTML                      make fuzz    the fuzzers, for a minute each
-#   make test-sanitize   the rings under ASAN and UBSAN         make clean
+#   make test-sanitize   the rings under ASAN and UBSAN         make integrity   every byte, for minutes
+#   make clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,7 +23,7 @@ COMPILED := $(wildcard src/virtio/*/*.pxd src/virtio/*/*/*.pxd)
 FOLDERS := $(shell find src -type d ! -name __pycache__)
 COMPILED_SOURCES := $(COMPILED) $(wildcard $(COMPILED:.pxd=.py)) CMakeLists.txt pyproject.toml
 
-.PHONY: build demo test test-sanitize lint bench docs fuzz clean
+.PHONY: build demo test test-sanitize lint bench docs fuzz integrity clean
 build: $(VENV)/.installed
 
 $(VENV)/.created:
@@ -72,6 +73,14 @@ BENCH ?=
 bench: build
 	tools/debian-packages qemu-system-common fio
 	$(BIN)/python bench $(BENCH)
+
+# Every byte that a disk is given, in ten million requests for each ring, while its file is interfered with, and
+# the service killed some hundred times. INTEGRITY="--cache none --requests 1000000" is another run.
+INTEGRITY ?=
+INTEGRITY_KILLS ?= 50
+integrity: build
+	$(BIN)/python -m virtio.testing.integrity $(INTEGRITY)
+	VIRTIO_KILLS=$(INTEGRITY_KILLS) $(BIN)/python -m pytest -o timeout=1200 tests/devices/test_blk_durability.py
 
 # Compiled modules of their own again: by clang, with AddressSanitizer and the counters libFuzzer steers by.
 FUZZ_SECONDS ?= 60

@@ -267,7 +267,7 @@ def test_a_reset_cancels_at_once(guest):
         time.sleep(0.001)
     start = time.monotonic()
     machine.attachment.reset()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
 
 
 def test_a_plain_handler_that_hangs_is_given_up(guest, caplog):
@@ -452,7 +452,7 @@ def test_coroutines_waiting_for_the_outside_survive_other_memory(guest, wait_unt
     wait_until(lambda: ring.vring.stats()["in_flight"] == 1)
     start = time.monotonic()
     machine.attachment.set_memory(machine.map())
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
     waiting._loop.start().call_soon_threadsafe(waiting.news.set)
     assert ring.reap(1) == {token: b"news"}
     assert ring.ask(b"", 8) == b"news"
@@ -592,7 +592,7 @@ def test_idle_costs_nothing(guest, device):
     time.sleep(0.05)
     before, sleeps = time.process_time(), ring.vring.stats()["sleeps"]
     time.sleep(0.3)
-    assert time.process_time() - before < 0.02
+    assert time.process_time() - before < 0.1
     assert ring.vring.stats()["sleeps"] - sleeps <= 2
 
 

@@ -41,7 +41,7 @@ def test_a_time(connect: Connect) -> None:
     disk = connect(loopback())
     begin = time.monotonic()
     result = run_load(disk, LoadOptions(seconds=0.2))
-    assert 0.2 <= time.monotonic() - begin < 2
+    assert 0.2 <= time.monotonic() - begin < 20
     assert result.requests > 0
     assert result.iops == pytest.approx(result.requests / result.seconds)
 

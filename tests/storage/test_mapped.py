@@ -255,12 +255,15 @@ def test_major_faults_end_all_proofs(tmp_path: Path) -> None:
     path.write_bytes(data)
     with storage.FileStorage(path) as disk:
         backend = mapped(disk)
-        warm(backend, 0, 64 * MIB)
         before = backend.stats()["forgotten"]
-        page_out(path, 64 * MIB)
-        for offset in range(0, 64 * MIB, CHUNK // 2):
-            assert read(backend, offset) == data[offset : offset + PAGE]
-        assert backend.stats()["forgotten"] > before
+        for _ in range(20):  # on a busy machine the proofs may run out before they are shown wrong
+            warm(backend, 0, 64 * MIB)
+            page_out(path, 64 * MIB)
+            for offset in range(0, 64 * MIB, CHUNK // 2):
+                assert read(backend, offset) == data[offset : offset + PAGE]
+            if backend.stats()["forgotten"] > before:
+                return
+        raise AssertionError("no major fault ended a proof")
 
 
 def test_a_file_cut_off_by_others(image: Path) -> None:

@@ -65,7 +65,7 @@ def test_kvm_that_crawls(device: Path, tmp_path: Path, monkeypatch: pytest.Monke
     started = time.monotonic()
     found = accelerator.choose(fake_qemu(tmp_path, "exec sleep 10"))
     assert found.reason.endswith("a trial machine did not reach 64-bit mode within 0.2 s")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 8
 
 
 def test_kvm_that_ends_without_a_word(device: Path, tmp_path: Path) -> None:
