@@ -40,20 +40,17 @@ class Backend:
         return result
 
 
-def virtio_blk(storage: str, socket: str, *, direct: bool = False) -> list[str]:
-    """The command line of ours; ``storage`` is a path or NULL, ``direct`` means O_DIRECT."""
-    cache = ["--cache", "none"] if direct else []
-    return [*VIRTIO, "blk", "--blk-file", storage, "--socket-path", socket, *cache]
+def virtio_blk(storage: str, socket: str) -> list[str]:
+    """The command line of ours; ``storage`` is a path or NULL."""
+    return [*VIRTIO, "blk", "--blk-file", storage, "--socket-path", socket]
 
 
-def storage_daemon(program: str, storage: str, socket: str, *, direct: bool = False) -> list[str]:
+def storage_daemon(program: str, storage: str, socket: str) -> list[str]:
     """The command line of qemu-storage-daemon with the same disk, in its fastest form."""
     if storage == NULL:
         blockdev = f"driver=null-co,node-name=disk,size={1 << 30}"
     else:
         blockdev = f"driver=file,node-name=disk,filename={storage},aio=io_uring"
-        if direct:
-            blockdev += ",cache.direct=on"
     export = (
         f"type=vhost-user-blk,id=export,node-name=disk,iothread=thread,writable=on,"
         f"addr.type=unix,addr.path={socket}"

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,6 @@ class Workload:
     name: str
     load: dict[str, Any]
     null: bool = False
-    direct: bool = False
-    cold: bool = False
 
     @property
     def writes(self) -> bool:
@@ -51,10 +48,6 @@ WORKLOADS = [
     Workload("rings alone depth 32 polling", {"depth": 32, "polling": True}, null=True),
     Workload("rings alone depth 32 sleeping", {"depth": 32}, null=True),
     Workload("4k randwrite depth 32", {"depth": 32, "read_percent": 0}),
-    Workload("O_DIRECT 4k randread depth 1", {"depth": 1}, direct=True),
-    Workload("O_DIRECT 4k randread depth 32", {"depth": 32}, direct=True),
-    Workload("O_DIRECT 4k randwrite depth 32", {"depth": 32, "read_percent": 0}, direct=True),
-    Workload("cold cache 4k randread depth 32", {"depth": 32}, cold=True),
 ]
 
 
@@ -69,11 +62,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def commands(program: str) -> dict[str, Callable[..., list[str]]]:
+def commands(program: str) -> dict[str, Callable[[str, str], list[str]]]:
     """The back-ends there are, by name: what makes a command line of storage and socket."""
-    found: dict[str, Callable[..., list[str]]] = {OURS: virtio_blk}
+    found: dict[str, Callable[[str, str], list[str]]] = {OURS: virtio_blk}
     if shutil.which(program.split()[0]):
-        found[PEER] = partial(storage_daemon, program)
+        found[PEER] = lambda storage, socket: storage_daemon(program, storage, socket)
     else:
         print(f"{program} is not installed: nothing to compare with", file=sys.stderr)
     return found
@@ -103,21 +96,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def one_run(
-    command: Callable[..., list[str]], workload: Workload, disk: Path, seconds: float
+    command: Callable[[str, str], list[str]], workload: Workload, disk: Path, seconds: float
 ) -> dict[str, float]:
     """Start a back-end, load it, stop it."""
     storage = NULL if workload.null else str(disk)
-    if workload.cold:
-        cool(disk)
-    with (
-        socket_path() as socket,
-        running(command(storage, socket, direct=workload.direct), socket) as backend,
-    ):
+    with socket_path() as socket, running(command(storage, socket), socket) as backend:
         figures = backend.load(load={**workload.load, "seconds": seconds})
     if workload.writes:
         settle(disk)
-    if workload.direct or workload.cold:
-        heat(disk)
     return figures
 
 
@@ -140,22 +126,6 @@ def settle(path: Path) -> None:
         os.fdatasync(fd)
     finally:
         os.close(fd)
-
-
-def cool(path: Path) -> None:
-    """Have the page cache forget the file."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(fd)
-
-
-def heat(path: Path) -> None:
-    """Have all of the file in the page cache again."""
-    with path.open("rb", buffering=0) as file:
-        while file.read(1 << 20):
-            pass
 
 
 def machine_limit(disk: Path, seconds: float) -> dict[str, float] | None:
