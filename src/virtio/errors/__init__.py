@@ -30,6 +30,7 @@
      +-- HostError              the environment lacks something (4)
           +-- AddressInUseError another program serves that socket
           +-- ArenaExhaustedError  no shared memory left for requests
+          +-- IoUringError      io_uring that was insisted on and cannot be had
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
                    StorageSizeError, StorageDirectError, StorageFormatError
@@ -56,6 +57,7 @@ from virtio.errors.base import (
     GuestError,
     GuestTimeoutError,
     HostError,
+    IoUringError,
     NotSharedError,
     PeerError,
     ProtocolError,
@@ -135,6 +137,7 @@ __all__ = [
     "IndirectNextError",
     "IndirectSizeError",
     "IndirectUnexpectedError",
+    "IoUringError",
     "IotlbMissError",
     "LengthOverflowError",
     "LengthZeroError",

@@ -18,6 +18,7 @@ cdef enum Operation:
     FLUSH
     DISCARD
     ZERO
+    DURABLE_WRITE           # where it makes a difference
 
 
 cdef class Backend:

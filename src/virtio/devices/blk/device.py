@@ -8,11 +8,11 @@ from typing import Any
 
 from virtio.device import RING_FEATURES, Device, Queue
 from virtio.device.worker import QueueWorker
-from virtio.devices.blk.aio import AIO, make_ring, require
+from virtio.devices.blk.aio import AIO, choose, make_deferred
 from virtio.devices.blk.config import initial_config
 from virtio.devices.blk.engine import BlkEngine, Disk
 from virtio.devices.blk.executor import Executor
-from virtio.errors import UsageError
+from virtio.errors import UsageError, VirtioError
 from virtio.spec import blk as spec
 from virtio.spec import features as feature_bits
 from virtio.storage import Storage, open_storage
@@ -43,9 +43,10 @@ class Blk(Device):
     for the storage at the same time, each on its thread.
 
     ``aio`` says what does that which would make a queue wait, as cold reads, flushes and O_DIRECT: "threads";
-    "io_uring", which only files and block devices have; "auto", io_uring where it can be had.
+    "io_uring", which is for files and block devices alone, and leaves some to threads; "auto": io_uring where
+    it can be had.
 
-    Raises UsageError for what cannot be, HostError for io_uring that cannot be had, StorageError for a
+    Raises UsageError for what cannot be, IoUringError for io_uring that cannot be had, StorageError for a
     storage that cannot be used.
     """
 
@@ -67,11 +68,16 @@ class Blk(Device):
         aio: str = "auto",
     ) -> None:
         _check(num_queues, queue_size, logical_block_size, cache, serial, aio)
-        require(aio)
         self._owns_storage = not isinstance(storage, Storage)
         if not isinstance(storage, Storage):
             storage = open_storage(storage, read_only=read_only, cache=cache)
         self.storage = storage
+        try:
+            self._aio = choose(aio, storage)
+        except VirtioError:
+            if self._owns_storage:
+                storage.close()
+            raise
         self.read_only = read_only or storage.read_only
         block = logical_block_size or max(storage.logical_block_size, spec.SECTOR_SIZE)
         self.queues = (Queue("requests", size=queue_size, count=num_queues, drain=DRAIN_SECONDS),)
@@ -95,7 +101,6 @@ class Blk(Device):
             identity=serial.encode("ascii"),
         )
         self._executor = Executor(storage.backend, threads)
-        self._aio = aio if storage.fd is not None and not storage.backend.immediate else "threads"
         storage.on_resize(self._resized)
 
     def _offered(self, num_queues: int) -> int:
@@ -153,7 +158,7 @@ class Blk(Device):
             always_durable=not accepted & flushable,
             discard=bool(accepted & feature_bits.mask(spec.F_DISCARD)),
             write_zeroes=bool(accepted & feature_bits.mask(spec.F_WRITE_ZEROES)),
-            ring=make_ring(self._aio, self._executor, queue.size),
+            deferred=make_deferred(self._aio, self._executor, queue.size),
         )
 
     @property

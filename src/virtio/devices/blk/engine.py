@@ -38,9 +38,9 @@ from cython.cimports.virtio.devices.blk.request import (
     T_WRITE_ZEROES,
     UNREAD,
     Request,
+    await_visitors,
     swap_u32,
     swap_u64,
-    take_all,
 )
 from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.storage.backend import gather, scatter
@@ -101,21 +101,19 @@ class BlkEngine(QueueWorker):
         discard: bool = True,
         write_zeroes: bool = True,
         big_endian: bool = False,
-        ring: Ring | None = None,
+        deferred: Deferred | None = None,
     ) -> None:
         QueueWorker.__init__(self, queue)
         self.disk = disk
         self.backend = disk.backend
-        self.executor = executor
         self.always_durable = always_durable
         self.discards = discard
         self.zeroes = write_zeroes
         self.swap = big_endian
         self.lane.wake_fd = self.wake_fd
-        self.ring = ring
-        if ring is not None:
-            self.ring.wake_fd = self.wake_fd
-            self.completion_fd = self.ring.fd
+        self.deferred = deferred if deferred is not None else Deferred(executor)
+        self.deferred.lane = cython.address(self.lane)
+        self.completion_fd = self.deferred.fd
         self._allocate(queue.size)
 
     def _allocate(self, size: cython.int) -> None:
@@ -130,6 +128,7 @@ class BlkEngine(QueueWorker):
             self.free = cython.address(self.slots[i])
 
     def __dealloc__(self) -> None:
+        await_visitors(cython.address(self.lane))
         free(self.slots)
         free(self.joined)
 
@@ -141,29 +140,27 @@ class BlkEngine(QueueWorker):
             if request != cython.NULL:
                 self.act(request)
         self.end_run()
-        if self.ring is not None and self.ring.queued:
-            self.ring.submit()
+        if self.deferred.queued:
+            self.deferred.submit()
 
     def harvest(self):
-        self.retire(take_all(cython.address(self.lane)))
-        if self.ring is not None and self.ring.in_flight > 0:
-            self.retire(self.ring.finished())
-        return self.pending
-
-    def retire(self, request):
-        """Answer a list of finished requests."""
         following: cython.pointer[Request]
+        request: cython.pointer[Request] = self.deferred.finished()
         while request != cython.NULL:
             following = request.next
             self.pending -= 1
             self.finish(request)
             request = following
+        return self.pending
+
+    def wait(self, for_kick):
+        if self.deferred.arm():
+            QueueWorker.wait(self, for_kick)
 
     def cancel(self) -> None:
         """Have the kernel end what it has not begun; threads cannot be stopped."""
-        if self.ring is not None:
-            atomic.store_int(cython.address(self.ring.cancelled), 1, atomic.RELAXED)
-            self.wake()
+        self.deferred.cancel()
+        self.wake()
 
     def begin(self, chain):
         """Make a request of a chain; NULL if the chain is already answered for."""
@@ -345,8 +342,7 @@ class BlkEngine(QueueWorker):
             self.finish(request)
             return
         self.pending += 1
-        if self.ring is None or not self.ring.start(request):
-            self.executor.submit(request)
+        self.deferred.put(request)
 
     def fail(self, request, status):
         request.status = status

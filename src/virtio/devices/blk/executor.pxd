@@ -25,30 +25,13 @@ cdef enum:
     IDLE_SECONDS = 10       # a thread without work ends after so long
 
 
-cdef class Ring:
-    """Asynchronous system calls for one queue, made and reaped on its worker's own thread. This one makes none."""
-    cdef object __weakref__
-    cdef readonly int fd            # readable when `finished` has something; -1 for never
-    cdef readonly int in_flight     # requests
-    cdef int wake_fd                # of the queue, for what must be tried again
-    cdef bint queued                # something was started since the last `submit`
-    cdef bint enabled
-    cdef int cancelled              # 1: end what can be ended; 2: told the kernel so; atomic
-
-    # Begin a request, to be told of by `submit`. False if it is none for a ring.
-    cdef bint start(self, Request *request) noexcept nogil
-    cdef void submit(self) noexcept nogil
-    # Those that are done, status and result set, in a list by `next`. Called while any are in flight.
-    cdef Request *finished(self) noexcept nogil
-
-
 cdef class Executor:
     """Serves requests of any number of queues from one line, on as many threads as are needed."""
     cdef Backend backend
     cdef readonly int limit         # of threads
     cdef readonly int threads       # alive
     cdef int idle                   # of them waiting
-    cdef readonly object rings      # UringRings that use the backend
+    cdef object others              # Deferreds with requests of their own on the same backend
     cdef int waiting                # requests in line
     cdef bint closing
     cdef Request *first
@@ -56,9 +39,11 @@ cdef class Executor:
     cdef pthread_mutex_t mutex
     cdef pthread_cond_t work
 
-    # Put a request in line; it comes back through its lane.
-    cdef void submit(self, Request *request) noexcept nogil
-    cdef void spawn(self) noexcept with gil
+    # Put a request in line; it comes back through its lane. False if no thread can be had to serve it: then
+    # the caller has to, by `serve(False)`.
+    cdef bint submit(self, Request *request) noexcept nogil
+    cdef bint spawn(self) noexcept with gil
+    # Do what is in line, until there is nothing or (patient) until there was nothing for long.
     cdef void serve(self, bint patient) noexcept nogil
     cdef Request *next(self, bint patient) noexcept nogil
 

@@ -31,6 +31,7 @@ from cython.cimports.virtio.devices.blk.request import (
     swap_u32,
     swap_u64,
 )
+from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.storage.backend import gather
 
 
@@ -103,22 +104,6 @@ def act(backend: Backend, span: cython.pointer[Range], type: uint32_t) -> cython
     return 0 if result == -EOPNOTSUPP else result
 
 
-class Ring:
-    """Asynchronous system calls of one queue; this one leaves all to the threads."""
-
-    def __cinit__(self) -> None:
-        self.fd = -1
-
-    def start(self, request):
-        return False
-
-    def submit(self):
-        pass
-
-    def finished(self):
-        return cython.NULL
-
-
 class Executor:
     """One device's threads. They come as they are needed, up to ``limit``, and go when they idle."""
 
@@ -129,15 +114,15 @@ class Executor:
     def __init__(self, backend: object, limit: int = 16) -> None:
         self.backend = backend
         self.limit = limit
-        self.rings = weakref.WeakSet()
+        self.others = weakref.WeakSet()
 
     def __dealloc__(self) -> None:
         pthread_cond_destroy(cython.address(self.work))
         pthread_mutex_destroy(cython.address(self.mutex))
 
-    def adopt(self, ring: Ring) -> None:
-        """Count a ring's requests too as ones that use the backend."""
-        self.rings.add(ring)
+    def adopt(self, other: Deferred) -> None:
+        """Be busy too while ``other`` has requests in flight."""
+        self.others.add(other)
 
     def close(self, timeout: float = 5.0) -> bool:
         """Have the threads end once the line is empty. False if some still work after ``timeout`` seconds."""
@@ -152,7 +137,7 @@ class Executor:
         return not self._busy()
 
     def _busy(self) -> bool:
-        return self.threads > 0 or any(ring.in_flight > 0 for ring in self.rings)
+        return self.threads > 0 or any(other.in_flight > 0 for other in self.others)
 
     def run(self) -> None:
         """Serve until there is nothing to do for a while; the target of each thread."""
@@ -175,23 +160,21 @@ class Executor:
         else:
             pthread_cond_signal(cython.address(self.work))
         pthread_mutex_unlock(cython.address(self.mutex))
-        if more:
-            self.spawn()
+        return self.spawn() if more else True
 
     def spawn(self):
         # A daemon, so that a disk that hangs does not keep the program from ending.
         try:
             threading.Thread(target=self.run, name="virtio-blk-io", daemon=True).start()
-            return
+            return True
         except RuntimeError:
             pass  # no thread to be had, or the interpreter is ending
         with cython.nogil:
             pthread_mutex_lock(cython.address(self.mutex))
             self.threads -= 1
-            alone: cython.bint = self.threads == 0
+            served: cython.bint = self.threads > 0
             pthread_mutex_unlock(cython.address(self.mutex))
-            if alone:
-                self.serve(False)
+        return served
 
     def serve(self, patient):
         request: cython.pointer[Request]
@@ -201,10 +184,12 @@ class Executor:
             if request == cython.NULL:
                 return
             perform(self.backend, request)
-            # The request may be gone as soon as it is pushed, its lane is not.
+            # The request may be gone as soon as it is pushed; its lane is not, while it has visitors.
             lane: cython.pointer[Lane] = request.lane
+            atomic.add_int(cython.address(lane.visitors), 1, atomic.SEQ_CST)
             if push(lane, request):
                 write(lane.wake_fd, cython.address(one), 8)
+            atomic.add_int(cython.address(lane.visitors), -1, atomic.SEQ_CST)
 
     def next(self, patient):
         """The next request in line, or NULL when there is none; a ``patient`` thread then ends."""

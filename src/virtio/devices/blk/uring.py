@@ -2,17 +2,35 @@
 
 One ring belongs to one queue's worker: the control thread makes it, disabled; the worker enables it with
 its first submission and from then on is the only one to touch it, so there is no lock. A batch of requests
-is one system call. Completions are seen in shared memory; where the kernel defers its work to us, a flag
-there says that entering it would bring some. An eventfd ends the worker's sleep; the kernel is asked not to
-signal it while the worker is looking anyway. (Polling the ring itself does not do: with deferred work it
-becomes readable, but wakes no one.)
+is one system call. Each request is in the ring at most once, and the completion queue has room for all that
+the virtqueue can hold and a cancellation: it cannot overflow.
 
-Each request is in the ring at most once, and the completion queue has room for all that the virtqueue can
-hold: it cannot overflow.
+Whatever the kernel does not do is left to the executor's threads, from the beginning: what takes more than
+one system call, what `Backend.begin` declines, what cannot be submitted, what moved fewer bytes than asked,
+and what failed because of the way it was asked. Their verdict counts. Only a verdict of the storage itself
+is never asked for twice, as an fsync tells of an error once.
 
-What takes more than one system call (parts of blocks, several ranges, a durable discard) is left to the
-executor's threads, and so is what the kernel turns down (EAGAIN, EINVAL, EOPNOTSUPP): they find out why, or
-another way.
+Why no wake-up is lost
+----------------------
+An eventfd ends the worker's sleep. From Linux 6.1 on the ring is lazy (DEFER_TASKRUN): a request that ends
+is put on the kernel's list for this ring, and becomes a completion only when the worker enters the kernel.
+While the worker is awake the eventfd is off. Before it sleeps it calls `arm`:
+
+    worker                                          kernel, for each request that ends
+    W1  eventfd on                                  K1  put it on the list (an atomic exchange)
+    W2  full fence                                  K2  if the list was empty: is the eventfd on? signal it
+    W3  enter the kernel: empty the list
+    W4  any completion? then do not sleep
+
+K1 and W2 are full barriers, so either W3 sees what K1 put there, and W4 the completion; or K2 sees the
+eventfd on. If the list was not empty at K1, whoever put the first there either signals, or did so before W3,
+which empties the list of both. The flag that tells of a list that is not empty (IORING_SQ_TASKRUN) decides
+nothing here: the kernel sets it after K1, perhaps after W3, and leaves it set until there is work again. A
+look at the ring while polling goes by it, and costs a system call in vain where it is stale.
+
+Older kernels make the completion at once, from any thread. The eventfd then stays on for good: a signal
+follows every completion, and `arm` looks for those whose signal it has consumed already.
+(Polling the ring's own file descriptor does not do: when lazy, it wakes no one.)
 """
 
 from __future__ import annotations
@@ -20,11 +38,10 @@ from __future__ import annotations
 import os
 
 import cython
-from cython.cimports.libc.errno import EAGAIN, EINTR, EINVAL, EIO, ENOTTY, EOPNOTSUPP
-from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.libc.errno import EAGAIN, EINTR, EINVAL, ENOMEM, ENOTTY, EOPNOTSUPP
+from cython.cimports.libc.stdint import uint64_t, uintptr_t
 from cython.cimports.libc.string import memset
-from cython.cimports.posix.uio import iovec
-from cython.cimports.posix.unistd import close, write
+from cython.cimports.posix.unistd import close
 from cython.cimports.virtio.devices.blk.executor import judge
 from cython.cimports.virtio.devices.blk.request import (
     RANGE,
@@ -43,16 +60,14 @@ from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.storage import linux
 from cython.cimports.virtio.storage.backend import (
     DISCARD,
+    DURABLE_WRITE,
     FLUSH,
     READ,
     WRITE,
     ZERO,
     Operation,
     gather,
-    window,
 )
-
-MOST_IN_FLIGHT = 32768  # the kernel's bound on entries
 
 
 @cython.cfunc
@@ -63,36 +78,46 @@ def operation_of(request: cython.pointer[Request]) -> Operation:
     if request.type == T_IN:
         return READ
     if request.type == T_OUT:
-        return WRITE
+        return DURABLE_WRITE if request.durable else WRITE
     if request.type == T_DISCARD:
         return DISCARD
     return ZERO if request.type == T_WRITE_ZEROES else FLUSH
 
 
-class UringRing:
-    """The ring of one queue of up to ``size`` requests. OSError if the kernel makes none."""
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def undone(request: cython.pointer[Request], result: cython.int) -> cython.bint:
+    """Whether the result says nothing of the storage, so that a thread has to do the request."""
+    if result >= 0:
+        moves: cython.bint = request.type == T_IN or request.type == T_OUT
+        return moves and cython.cast(uint64_t, result) != request.length
+    # ECANCELED: the kernel had no thread for it.
+    return result in (-EAGAIN, -EINTR, -ECANCELED, -ENOMEM, -EINVAL, -ENOTTY, -EOPNOTSUPP)
 
-    def __init__(self, executor: Executor, size: int) -> None:
-        self.executor = executor
-        self.backend = executor.backend
-        modern: cython.uint = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN
-        cooperative: cython.uint = IORING_SETUP_COOP_TASKRUN
+
+class UringDeferred:
+    """The ring of one queue of up to ``size`` requests. OSError if the kernel makes none.
+
+    Without ``lazy`` it is one as kernels before 6.1 have it.
+    """
+
+    def __init__(self, executor: Executor, size: int, *, lazy: bool = True) -> None:
+        Deferred.__init__(self, executor)
         code: cython.int = -EINVAL
-        if size > MOST_IN_FLIGHT:
-            raise OSError(EINVAL, f"a ring holds {MOST_IN_FLIGHT} requests, not {size}")
-        # The best that this kernel has: Linux 6.1, 5.19, 5.11.
-        for flags in (modern | IORING_SETUP_TASKRUN_FLAG, cooperative | IORING_SETUP_TASKRUN_FLAG, 0):
-            code = self._open(size, flags)
-            if code != -EINVAL:
-                self.deferred = flags & IORING_SETUP_DEFER_TASKRUN != 0
-                break
-        if code < 0:
-            raise OSError(-code, os.strerror(-code))
+        if lazy:
+            code = self._open(
+                size, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG
+            )
+            self.lazy = code == 0
+        if code == -EINVAL:
+            code = self._open(size, 0)
+        _check(code)
         self.made = True
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        code = io_uring_register_eventfd(cython.address(self.ring), self.fd)
-        if code < 0:
-            raise OSError(-code, os.strerror(-code))
+        _check(io_uring_register_eventfd(cython.address(self.ring), self.fd))
+        if self.lazy:
+            io_uring_cq_eventfd_toggle(cython.address(self.ring), False)
         executor.adopt(self)
 
     def _open(self, size: cython.int, flags: cython.uint) -> cython.int:
@@ -115,12 +140,12 @@ class UringRing:
         if self.fd >= 0:
             close(self.fd)
 
+    # Into the kernel.
+
     def start(self, request):
         operation: Operation = operation_of(request)
         entry: cython.pointer[Entry]
         fd: cython.int
-        if self.in_flight == 0:
-            atomic.store_int(cython.address(self.cancelled), 0, atomic.RELAXED)  # that was about others
         request.span.offset = request.offset
         request.span.length = request.length
         if operation in (DISCARD, ZERO) and not self.range_of(request):
@@ -130,25 +155,16 @@ class UringRing:
         )
         if fd < 0:
             return False
-        entry = self.entry()
-        if entry == cython.NULL:
-            self.backend.end(operation, request.span.offset, request.span.length)
-            return False
-        request.span.fd = fd
-        request.span.done = 0
-        self.prepare(entry, fd, request)
+        if self.in_flight == 0:
+            atomic.store_int(cython.address(self.cancelled), 0, atomic.RELAXED)  # that was about others
         self.in_flight += 1
-        return True
-
-    def entry(self):
-        """A free place to submit from; NULL if the kernel takes none of those that are full."""
-        entry: cython.pointer[Entry] = io_uring_get_sqe(cython.address(self.ring))
+        entry = io_uring_get_sqe(cython.address(self.ring))
         if entry == cython.NULL:
-            self.submit()
-            entry = io_uring_get_sqe(cython.address(self.ring))
-        if entry != cython.NULL:
-            self.queued = True
-        return entry
+            self.release(request)
+            return False
+        self.prepare(entry, fd, request)
+        self.queued = True
+        return True
 
     def range_of(self, request):
         """Find the one range of a DISCARD or WRITE_ZEROES. False if there are more, or it is refused."""
@@ -183,118 +199,105 @@ class UringRing:
         io_uring_sqe_set_data(entry, request)
 
     def submit(self):
-        """Tell the kernel of what was started. What it cannot take for now is offered again by `finished`."""
-        taken: cython.int
-        one: uint64_t = 1
+        """Tell the kernel of what was started. Threads get what it does not take."""
+        taken: cython.int = 0
+        self.queued = False
         if not self.enabled:
             self.enabled = (
                 io_uring_register(self.ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, cython.NULL, 0) == 0
             )
-        io_uring_cq_eventfd_toggle(cython.address(self.ring), False)
-        while io_uring_sq_ready(cython.address(self.ring)) > 0:
-            if self.deferred:
-                taken = io_uring_submit_and_get_events(cython.address(self.ring))
-            else:
-                taken = io_uring_submit(cython.address(self.ring))
+        while self.enabled and io_uring_sq_ready(cython.address(self.ring)) > 0:
+            taken = io_uring_submit_and_get_events(cython.address(self.ring))
             if taken <= 0 and taken != -EINTR:
-                # No memory for it. Come again soon, whatever else happens.
-                write(self.wake_fd, cython.address(one), 8)
-                return
-        self.queued = False
+                break
+        if io_uring_sq_ready(cython.address(self.ring)) > 0:
+            self.withdraw()
+
+    def withdraw(self):
+        """Take back from the submission queue what the kernel has not read, which it does only when asked."""
+        request: cython.pointer[Request]
+        head: cython.uint = self.ring.sq.khead[0]
+        tail: cython.uint = self.ring.sq.sqe_tail
+        self.ring.sq.sqe_head = self.ring.sq.sqe_tail = self.ring.sq.ktail[0] = head
+        while head != tail:
+            request = cython.cast(
+                cython.pointer[Request],
+                cython.cast(uintptr_t, self.ring.sq.sqes[head & (ENTRIES - 1)].user_data),
+            )
+            head += 1
+            if request != cython.NULL:
+                self.release(request)
+                self.hand_over(request)
+
+    # Out of the kernel.
+
+    def arm(self):
+        if self.in_flight == 0:
+            return True
+        if self.lazy:
+            io_uring_cq_eventfd_toggle(cython.address(self.ring), True)
+            atomic.fence(atomic.SEQ_CST)
+            io_uring_get_events(cython.address(self.ring))
+        return io_uring_cq_ready(cython.address(self.ring)) == 0
 
     def finished(self):
         first: cython.pointer[Request] = cython.NULL
         last: cython.pointer[cython.pointer[Request]] = cython.address(first)
-        if atomic.load_int(cython.address(self.cancelled), atomic.RELAXED) == 1:
-            self.give_up()
-        while True:
-            io_uring_cq_eventfd_toggle(cython.address(self.ring), False)
+        if self.in_flight > 0:
+            if self.lazy:
+                io_uring_cq_eventfd_toggle(cython.address(self.ring), False)
+            if atomic.load_int(cython.address(self.cancelled), atomic.RELAXED) == 1:
+                self.give_up()
             last = self.reap(last)
-            if self.queued:
-                self.submit()
-            io_uring_cq_eventfd_toggle(cython.address(self.ring), True)
-            # What came before the kernel saw that would signal nothing.
-            atomic.fence(atomic.SEQ_CST)
-            if not self.more():
-                break
-        last[0] = cython.NULL
+        last[0] = Deferred.finished(self)
         return first
 
-    def more(self):
-        """Whether there are completions, or work that brings some. Touches only shared memory."""
-        flags: cython.uint = atomic.load_u32(self.ring.sq.kflags, atomic.RELAXED)
-        return flags & IORING_SQ_TASKRUN != 0 or io_uring_cq_ready(cython.address(self.ring)) > 0
-
     def reap(self, last):
-        """Put the finished behind ``last``, a place for the next. The place behind them.
-
-        The kernel sets the flag after it has queued the work, so perhaps after that was done, and does not
-        clear it when it then finds none: it is cleared here, before the work is done.
-        """
+        """Put the finished behind ``last``, a place for the next. The place behind them."""
         completions = cython.declare(cython.pointer[Completion][REAPED])
         request: cython.pointer[Request]
         i: cython.uint
-        if atomic.load_u32(self.ring.sq.kflags, atomic.RELAXED) & IORING_SQ_TASKRUN:
-            clear_bits(self.ring.sq.kflags, ~IORING_SQ_TASKRUN, atomic.SEQ_CST)
-            io_uring_get_events(cython.address(self.ring))
-        count: cython.uint = io_uring_peek_batch_cqe(cython.address(self.ring), completions, REAPED)
-        for i in range(count):
-            request = cython.cast(cython.pointer[Request], io_uring_cqe_get_data(completions[i]))
-            if request != cython.NULL and self.settle(request, completions[i].res):
-                last[0] = request
-                last = cython.address(request.next)
-        io_uring_cq_advance(cython.address(self.ring), count)
-        return last
+        while True:
+            # Enters the kernel if there are none, but a flag says that this would bring some.
+            count: cython.uint = io_uring_peek_batch_cqe(cython.address(self.ring), completions, REAPED)
+            if count == 0:
+                return last
+            for i in range(count):
+                request = cython.cast(cython.pointer[Request], io_uring_cqe_get_data(completions[i]))
+                if request != cython.NULL and self.settle(request, completions[i].res):
+                    last[0] = request
+                    last = cython.address(request.next)
+            io_uring_cq_advance(cython.address(self.ring), count)
 
     def settle(self, request, result):
-        """Judge a completion. False if the request goes on: here with what remains, or with a thread."""
-        moves: cython.bint = request.type == T_IN or request.type == T_OUT
-        stopped: cython.bint = atomic.load_int(cython.address(self.cancelled), atomic.RELAXED) != 0
-        if moves and result > 0:
-            request.span.done += result
-            if request.span.done < request.length and not stopped:
-                if self.proceed(request):
-                    return False
-                result = -EAGAIN
-        self.in_flight -= 1
-        self.backend.end(operation_of(request), request.span.offset, request.span.length)
-        # EAGAIN and EINTR were no failures; the others may be of the way it was asked.
-        if result in (-EAGAIN, -EINTR, -EINVAL, -ENOTTY, -EOPNOTSUPP) and not stopped:
-            self.executor.submit(request)
-            return False
+        """Judge a completion. False if a thread has to do the request."""
+        self.release(request)
+        if undone(request, result):
+            if atomic.load_int(cython.address(self.cancelled), atomic.RELAXED) == 0:
+                self.hand_over(request)
+                return False
+            request.status = S_IOERR  # given up on purpose, so without a word in the log
+            return True
         request.result = result if result < 0 else 0
-        if moves and result >= 0 and request.span.done < request.length:
-            request.result = -EIO  # the file ended early: someone else truncated it
-        if request.type == T_DISCARD and result == -EOPNOTSUPP:
-            request.result = 0
         request.status = S_OK if request.result == 0 else S_IOERR
         return True
 
-    def proceed(self, request):
-        """Go on after a short transfer. The kernel has read the segments when `submit` returns."""
-        parts = cython.declare(iovec[PARTS])
-        done: uint64_t = request.span.done
-        count: cython.int = window(request.data, request.segments, done, parts, PARTS)
-        entry: cython.pointer[Entry] = self.entry()
-        if entry == cython.NULL:
-            return False
-        if request.type == T_IN:
-            io_uring_prep_readv(entry, request.span.fd, parts, count, request.offset + done)
-        else:
-            io_uring_prep_writev2(
-                entry, request.span.fd, parts, count, request.offset + done,
-                linux.RWF_DSYNC if request.durable else 0,
-            )  # fmt: skip
-        io_uring_sqe_set_data(entry, request)
-        self.submit()
-        return True
+    def release(self, request):
+        """The kernel no longer has the request."""
+        self.backend.end(operation_of(request), request.span.offset, request.span.length)
+        self.in_flight -= 1
 
     def give_up(self):
         """Ask the kernel, once, to end what has not begun."""
-        entry: cython.pointer[Entry] = self.entry()
+        entry: cython.pointer[Entry] = io_uring_get_sqe(cython.address(self.ring))
         if entry == cython.NULL:
             return
         io_uring_prep_cancel(entry, cython.NULL, IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY)
         io_uring_sqe_set_data(entry, cython.NULL)
         atomic.store_int(cython.address(self.cancelled), 2, atomic.RELAXED)
         self.submit()
+
+
+def _check(code: int) -> None:
+    if code < 0:
+        raise OSError(-code, os.strerror(-code))
