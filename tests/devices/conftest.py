@@ -166,10 +166,12 @@ class Guest:
 
 @pytest.fixture(params=["threads", "io_uring"])
 def aio(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Whatever disk the test makes uses this, unless it says otherwise."""
+    """Whatever disk the test makes uses this where it can, unless it says otherwise."""
     if request.param == "io_uring" and (problem := io_uring_problem()):
         pytest.skip(problem)
-    monkeypatch.setitem(Blk.__init__.__kwdefaults__, "aio", request.param)
+    monkeypatch.setitem(
+        Blk.__init__.__kwdefaults__, "aio", "threads" if request.param == "threads" else "auto"
+    )
     return str(request.param)
 
 

@@ -165,8 +165,8 @@ class DirectBackend(FileBackend):
 
     Sectors smaller than the medium's blocks are written by reading the blocks at both ends, changing them and
     writing them back. `edges` keeps such writes apart from all others: a reader's lock for whole blocks, the
-    writer's for parts. Writers are preferred, or a stream of whole blocks would keep them out for good. Who holds
-    a reader's lock, from `begin` to `end`, must not wait for any of the two meanwhile.
+    writer's for parts. Writers are preferred, or a stream of whole blocks would keep them out for good. Who
+    holds a reader's lock, from `begin` to `end`, must not wait for any of the two meanwhile.
     """
 
     def __cinit__(self) -> None:
