@@ -31,7 +31,7 @@ cdef class Executor:
     cdef readonly int limit         # of threads
     cdef readonly int threads       # alive
     cdef int idle                   # of them waiting
-    cdef object others              # Deferreds with requests of their own on the same backend
+    cdef readonly object others           # Deferreds with requests of their own on the same backend
     cdef int waiting                # requests in line
     cdef bint closing
     cdef Request *first

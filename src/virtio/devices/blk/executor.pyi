@@ -1,3 +1,5 @@
+from weakref import WeakSet
+
 from typing_extensions import disjoint_base
 
 from virtio.devices.blk.deferred import Deferred
@@ -8,6 +10,8 @@ class Executor:
     """One device's threads. They come as they are needed, up to ``limit``, and go when they idle."""
 
     def __init__(self, backend: Backend, limit: int = 16) -> None: ...
+    @property
+    def others(self) -> WeakSet[Deferred]: ...
     @property
     def limit(self) -> int: ...
     @property
