@@ -12,8 +12,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-# What is built with; without liburing threads do what io_uring would.
-BUILD_PACKAGES := python3-venv python3-dev liburing-dev
+BUILD_PACKAGES := python3-venv python3-dev
+# Built with where it can be had; elsewhere threads do what io_uring would.
+OPTIONAL_PACKAGES := liburing-dev
 # What a real guest needs, and what the tests and benchmarks compare with.
 DEMO_PACKAGES := $(BUILD_PACKAGES) user-mode-linux qemu-system-x86 linux-image-cloud-amd64 busybox-static e2fsprogs
 TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-common qemu-utils seabios mount
@@ -28,6 +29,7 @@ build: $(VENV)/.installed
 
 $(VENV)/.created:
 	tools/debian-packages $(BUILD_PACKAGES)
+	-tools/debian-packages $(OPTIONAL_PACKAGES)
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 

@@ -1,4 +1,4 @@
-"""Kernels and sandboxes that refuse io_uring, at the start or under way: seccomp filters in other processes."""
+"""Kernels and sandboxes that refuse io_uring, at the start or later: seccomp filters in other processes."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "io_uring", "threads"]),
     default="auto",
     show_default=True,
-    help="What does what would wait; auto: io_uring if it can be had.",
+    help="Who does requests that wait; auto: io_uring if it can be had.",
 )
 @click.option("--serial", default="", metavar="TEXT", help="Serial number, up to 20 ASCII characters.")
 @backend_options
