@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -13,8 +15,16 @@ from virtio.devices.blk.engine import BlkEngine, Disk
 from virtio.devices.blk.executor import Executor
 from virtio.memory import GuestMemory, Mapping
 from virtio.spec import blk as spec
+from virtio.spec import features
 from virtio.storage import MemoryStorage, Storage
-from virtio.virtqueue import SplitDeviceQueue, SplitDriverQueue, split_layout
+from virtio.virtqueue import (
+    SplitDeviceQueue,
+    SplitDriverQueue,
+    device_queue,
+    driver_queue,
+    packed_layout,
+    split_layout,
+)
 
 SIZE = 1 << 20
 
@@ -94,3 +104,48 @@ def test_the_threads_go_when_the_work_is_done(memory: GuestMemory) -> None:
     assert memory.read(0x20000, 20 * 512) == b"".join(bytes([i]) * 512 for i in range(20))
     stop(engine, executor)
     assert executor.threads == 0
+
+
+class OnError(logging.Handler):
+    """Does something on the engine's own thread in the middle of a batch: when it logs a failure."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self.act = act
+        self.done = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.act()
+        self.done.set()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_batch_is_seen_in_parts_and_notified_twice_at_most(memory: GuestMemory, packed: bool) -> None:
+    modern = features.mask(features.VERSION_1) | packed << features.RING_PACKED
+    layout = packed_layout(64) if packed else split_layout(64)
+    areas = layout.addresses(0)
+    driver = driver_queue(memory, 64, *areas, features=modern)
+    driver.request_notifications()
+    seen: list[int] = []
+    handler = OnError(lambda: seen.append(len(driver.reap_completions())))
+    logging.getLogger("virtio.blk").addHandler(handler)
+    with MemoryStorage(64 << 10) as storage:
+        # The last one lies beyond the storage, which only the storage knows.
+        for i, sector in enumerate([*range(0, 40, 2), 1 << 40]):
+            memory.write(0x10000 + i * 16, struct.pack("<IIQ", spec.T_IN, 0, sector))
+            buffers = [(0x20000 + i * 512, 512), (0x12000 + i, 1)]
+            assert driver.add_buffers([(0x10000 + i * 16, 16)], buffers, i)
+        driver.publish_added()
+        disk = Disk(storage.backend, 1 << 50, name="d", read_only=False, writeback=True, identity=b"")
+        executor = Executor(storage.backend)
+        engine = BlkEngine(device_queue(memory, 64, *areas, features=modern), disk, executor)
+        engine.configure(in_band=True, poll_us=0)
+        engine.start()
+        assert handler.done.wait(10)
+        rest = collect(engine, driver, 21 - 16)
+        stats = engine.stats()
+        stop(engine, executor)
+    logging.getLogger("virtio.blk").removeHandler(handler)
+    assert (seen, len(rest)) == ([16], 5)
+    assert stats["batches"] == 1
+    assert 1 <= stats["notifications"] <= 2

@@ -171,6 +171,19 @@ def dirty_pages(fd: int) -> int:
     return int(found.dirty + found.writeback)
 
 
+def test_large_writes_are_copies_once_written_before(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"x" * 2 * MIB)
+    size = 128 << 10
+    with storage.FileStorage(path) as disk:
+        backend = mapped(disk)
+        for data, made in ((b"1", 0), (b"2", 16), (b"3", 32)):
+            for offset in range(0, 2 * MIB, size):
+                write(backend, offset, data * size)
+            assert copies(backend)[1] == made
+            assert path.read_bytes() == data * 2 * MIB
+
+
 def test_a_flush_covers_what_was_copied(tmp_path: Path) -> None:
     path = tmp_path / "disk.img"
     path.write_bytes(b"x" * 4 * MIB)

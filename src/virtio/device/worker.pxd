@@ -53,6 +53,8 @@ cdef class QueueWorker:
     cdef int halted                 # RingFault that ended serving, until resumed with another queue
     cdef int in_flight              # what harvest last said
     cdef int abandoned              # the control thread gave up waiting: the ring is no longer ours; atomic
+    cdef bint woken                 # in this batch the driver was notified already
+    cdef bint owed                  # and wants to be again
     cdef uint64_t requests          # counters, written by the worker alone
     cdef uint64_t batches
     cdef uint64_t notifications
@@ -73,6 +75,9 @@ cdef class QueueWorker:
     cdef int serve(self) noexcept nogil
     cdef void collect(self) noexcept nogil
     cdef void publish(self) noexcept nogil
+    # For `process`: let the driver see, and act on, what was given so far while the rest of the batch is done.
+    # It is notified at most once more before the end.
+    cdef void publish_part(self) noexcept nogil
     cdef void notify(self) noexcept nogil
     cdef void drain(self) noexcept nogil
     cdef bint settle_here(self) noexcept nogil

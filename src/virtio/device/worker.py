@@ -320,10 +320,20 @@ class QueueWorker:
     def publish(self):
         if atomic.load_int(cython.address(self.abandoned), atomic.ACQUIRE) != 0:
             return
-        if self.queue.publish():
+        if self.queue.publish() or self.owed:
             self.notify()
         else:
             self.suppressed += 1
+        self.woken = self.owed = False
+
+    def publish_part(self):
+        if atomic.load_int(cython.address(self.abandoned), atomic.ACQUIRE) != 0 or not self.queue.publish():
+            return
+        if self.woken:
+            self.owed = True
+        else:
+            self.woken = True
+            self.notify()
 
     def notify(self):
         self.notifications += 1

@@ -6,6 +6,7 @@
      +-- UsageError             yours: a wrong flag, a wrong call (2)
      |    +-- FeatureError      a feature set that cannot be
      |    +-- StorageUrlError   a storage URL that makes no sense
+     |    +-- NetworkUrlError   a link's URL that makes no sense
      |    +-- RequestUseError   a request used after its completion, or overfilled
      +-- PeerError              the other program broke the protocol (3)
      |    +-- ProtocolError     a vhost-user message that is not one
@@ -31,6 +32,7 @@
           +-- AddressInUseError another program serves that socket
           +-- ArenaExhaustedError  no shared memory left for requests
           +-- IoUringError      io_uring that was insisted on and cannot be had
+          +-- NetworkError      a NIC's link that cannot be used
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
                    StorageSizeError, StorageDirectError, StorageFormatError
@@ -69,6 +71,7 @@ from virtio.errors.base import (
     UsageError,
     VirtioError,
 )
+from virtio.errors.network import NetworkError, NetworkUrlError
 from virtio.errors.ring import (
     RING_FAULTS,
     AddressWrapError,
@@ -142,6 +145,8 @@ __all__ = [
     "LengthOverflowError",
     "LengthZeroError",
     "MemoryGoneError",
+    "NetworkError",
+    "NetworkUrlError",
     "NotSharedError",
     "PeerError",
     "ProtocolError",

@@ -118,6 +118,8 @@ cdef class PackedDeviceQueue(DeviceQueue):
     cdef void disable_notifications(self) noexcept nogil
 
     @cython.final
+    cdef void look_ahead(self, int limit) noexcept nogil
+    @cython.final
     cdef void admit(self, Chain *chain) noexcept nogil
     @cython.final
     cdef int take_back(self, Chain **chains, int count) noexcept nogil
@@ -133,5 +135,3 @@ cdef class PackedDeviceQueue(DeviceQueue):
     cdef void _log_used(self, Descriptor *descriptor) noexcept nogil
     @cython.final
     cdef int _gather(self, uint64_t address, Descriptor *entry) noexcept nogil
-    @cython.final
-    cdef void _forget_newest(self, int count) noexcept nogil

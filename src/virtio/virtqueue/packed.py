@@ -17,6 +17,7 @@ from cython.cimports.virtio.memory.atomic import (
     load_u16,
     load_u32,
     load_u64,
+    prefetch,
     store_u16,
     store_u32,
 )
@@ -37,6 +38,7 @@ from cython.cimports.virtio.virtqueue.queue import (
     RING_TOO_MANY_OUTSTANDING,
     Chain,
     DeviceQueue,
+    bring_nearer,
     chain_append,
     chain_log,
     chain_new,
@@ -120,6 +122,8 @@ class PackedDeviceQueue(DeviceQueue):
         if self.fault != RING_OK:
             return self.fault
         self.missing = False
+        if self.indirect:
+            self.look_ahead(limit)
         while count < limit:
             # The flags first: the rest of the descriptor was written before them.
             flags: uint16_t = load_u16(cython.address(self.ring[self.avail.index].flags), ACQUIRE)
@@ -134,11 +138,28 @@ class PackedDeviceQueue(DeviceQueue):
                 chain_recycle(self, chain)
                 break
             self.admit(chain)
+            prefetch(chain.segments[0].iov_base)
             chains[count] = chain
             count += 1
         if memory_gone(self.table):
             return self.take_back(chains, count)
         return count if count != 0 else fault
+
+    def look_ahead(self, limit: cython.int) -> cython.void:
+        """Have the next indirect tables fetched, all at the same time.
+
+        Another processor wrote them: one after the other, each would be waited for.
+        """
+        place: Position = self.avail
+        _: cython.int
+        for _ in range(limit):
+            descriptor: cython.pointer[Descriptor] = cython.address(self.ring[place.index])
+            flags: uint16_t = load_u16(cython.address(descriptor.flags), ACQUIRE)
+            if (flags & DESC_MARKS) != avail_marks(place):
+                return
+            if flags & DESC_INDIRECT:
+                bring_nearer(self.table, load_u64(cython.address(descriptor.address), RELAXED))
+            advance(cython.address(place), 1, self.size)
 
     def admit(self, chain: cython.pointer[Chain]) -> cython.void:
         """Count a well-formed chain as taken."""
@@ -163,7 +184,7 @@ class PackedDeviceQueue(DeviceQueue):
             chain_recycle(self, chains[i])
         self.outstanding -= count
         if self.in_order:
-            self._forget_newest(count)
+            self.forget_newest()
         return self.stop(RING_MEMORY_GONE, 0)
 
     def walk(self, chain: cython.pointer[Chain], flags: uint16_t) -> cython.int:
@@ -316,18 +337,6 @@ class PackedDeviceQueue(DeviceQueue):
         # What is judged from here on is the copy: the driver may go on writing to the table.
         compiler_fence(SEQ_CST)
         return RING_OK
-
-    def _forget_newest(self, count: cython.int) -> cython.void:
-        """Cut the last `count` chains off the list of outstanding ones."""
-        kept: uint32_t = self.outstanding
-        if kept == 0:
-            self.oldest = self.newest = cython.NULL
-            return
-        self.newest = self.oldest
-        while kept > 1:
-            self.newest = self.newest.next
-            kept -= 1
-        self.newest.next = cython.NULL
 
 
 def position_of(index: uint32_t, wrap: cython.bint, size: uint32_t) -> Position:

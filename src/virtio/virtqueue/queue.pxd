@@ -11,6 +11,7 @@ cimport cython
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from posix.uio cimport iovec
 
+from virtio.memory.atomic cimport prefetch
 from virtio.memory.table cimport GuestMemory, Region, Table, locate, log_write
 
 
@@ -121,6 +122,8 @@ cdef class DeviceQueue:
     cdef void recycle(self, Chain *chain) noexcept nogil
     # Append guest bytes as one or more segments, translated and checked. 0 or a RingFault.
     cdef int append(self, Chain *chain, uint64_t address, uint32_t length, bint writable) noexcept nogil
+    # With IN_ORDER: cut those beyond `outstanding` off the list of outstanding chains.
+    cdef void forget_newest(self) noexcept nogil
     # Stop for good: remember why and return it. An I/O TLB miss is remembered but stops nothing.
     cdef int stop(self, int fault, uint64_t detail) noexcept nogil
 
@@ -197,6 +200,13 @@ cdef inline int chain_segment(Chain *chain, char *host, uint64_t length, bint wr
     else:
         chain.readable += 1
     return RING_OK
+
+
+cdef inline void bring_nearer(const Table *table, uint64_t address) noexcept nogil:
+    """Have the cache line at a guest address fetched, if there is one: it is wanted soon."""
+    cdef Region *region = locate(table, address)
+    if region != NULL:
+        prefetch(region.host + (address - region.guest))
 
 
 cdef inline int chain_append(

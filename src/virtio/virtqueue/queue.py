@@ -242,6 +242,17 @@ class DeviceQueue:
     ) -> cython.int:
         return chain_append(self, chain, address, length, writable)
 
+    def forget_newest(self) -> cython.void:
+        kept: uint32_t = self.outstanding
+        if kept == 0:
+            self.oldest = self.newest = cython.NULL
+            return
+        self.newest = self.oldest
+        while kept > 1:
+            self.newest = self.newest.next
+            kept -= 1
+        self.newest.next = cython.NULL
+
     def stop(self, fault: cython.int, detail: uint64_t) -> cython.int:
         self.fault_detail = detail
         if fault == RING_IOTLB_MISS:

@@ -94,6 +94,10 @@ cdef class SplitDeviceQueue(DeviceQueue):
         self, Chain *chain, uint64_t address, uint32_t length, uint32_t visited, bint swapped
     ) noexcept nogil
     @cython.final
+    cdef void look_ahead(self, int count) noexcept nogil
+    @cython.final
+    cdef const char *descriptor_of(self, int ahead) noexcept nogil
+    @cython.final
     cdef void admit(self, Chain *chain, uint16_t head) noexcept nogil
     @cython.final
     cdef int take_back(self, Chain **chains, int count) noexcept nogil
@@ -105,5 +109,3 @@ cdef class SplitDeviceQueue(DeviceQueue):
     cdef char *_readable(self, uint64_t address, uint64_t length, uint64_t *run) noexcept nogil
     @cython.final
     cdef int _gather(self, uint64_t address, Descriptor *copy) noexcept nogil
-    @cython.final
-    cdef void _forget_newest(self, int count) noexcept nogil

@@ -39,6 +39,7 @@ from cython.cimports.virtio.virtqueue.queue import (
     RING_TOO_MANY_OUTSTANDING,
     Chain,
     DeviceQueue,
+    bring_nearer,
     chain_append,
     chain_log,
     chain_new,
@@ -143,9 +144,11 @@ class SplitDeviceQueue(DeviceQueue):
         ready: cython.int = self.refresh(limit)
         if ready <= 0:
             return self.stop(RING_MEMORY_GONE, 0) if memory_gone(self.table) else ready
+        self.look_ahead(ready)
         ring: cython.pointer[uint16_t] = self.avail + RING_ENTRIES
-        head: uint16_t = order16(load_u16(ring + (self.next_avail & self.mask), RELAXED), self.swapped)
+        head: uint16_t
         while count < ready:
+            head = order16(load_u16(ring + (self.next_avail & self.mask), RELAXED), self.swapped)
             if self.outstanding >= self.size:
                 fault = self.stop(RING_TOO_MANY_OUTSTANDING, head)
                 break
@@ -153,21 +156,38 @@ class SplitDeviceQueue(DeviceQueue):
             if chain == cython.NULL:
                 fault = self.stop(RING_NO_MEMORY, 0)
                 break
-            # Read one entry ahead, beyond the driver's index too: only the prefetch sees that one.
-            following: uint16_t = load_u16(ring + ((self.next_avail + 1) & self.mask), RELAXED)
-            following = order16(following, self.swapped)
-            prefetch(self.descriptors + cython.cast(cython.size_t, following & self.mask) * DESC_BYTES)
             fault = self.walk(chain, head, True) if self.swapped else self.walk(chain, head, False)
             if fault != RING_OK:
                 chain_recycle(self, chain)
                 break
             self.admit(chain, head)
             chains[count] = chain
+            prefetch(chain.segments[0].iov_base)
             count += 1
-            head = following
         if memory_gone(self.table):
             return self.take_back(chains, count)
         return count if count != 0 else fault
+
+    def look_ahead(self, count: cython.int) -> cython.void:
+        """Have the next descriptors and their indirect tables fetched, all at the same time.
+
+        Another processor wrote them: one after the other, each would be waited for.
+        """
+        i: cython.int
+        for i in range(count):
+            prefetch(self.descriptor_of(i))
+        if not self.indirect:
+            return
+        for i in range(count):
+            found = read_descriptor(self.descriptor_of(i), self.swapped)
+            if found.flags & DESC_INDIRECT:
+                bring_nearer(self.table, found.address)
+
+    def descriptor_of(self, ahead: cython.int) -> cython.p_char:
+        """Where the head of the chain after `ahead` others is, or of any, if the driver wrote nonsense."""
+        entry: cython.size_t = RING_ENTRIES + ((self.next_avail + ahead) & self.mask)
+        head: uint16_t = order16(load_u16(self.avail + entry, RELAXED), self.swapped)
+        return self.descriptors + cython.cast(cython.size_t, head & self.mask) * DESC_BYTES
 
     def admit(self, chain: cython.pointer[Chain], head: uint16_t) -> cython.void:
         """Count a well-formed chain as taken."""
@@ -191,7 +211,7 @@ class SplitDeviceQueue(DeviceQueue):
         self.outstanding -= count
         self.next_avail -= count
         if self.in_order:
-            self._forget_newest(count)
+            self.forget_newest()
         return self.stop(RING_MEMORY_GONE, 0)
 
     def walk(self, chain: cython.pointer[Chain], head: uint16_t, swapped: cython.bint) -> cython.int:
@@ -363,15 +383,3 @@ class SplitDeviceQueue(DeviceQueue):
             memcpy(cython.cast(cython.p_char, copy) + done, place, run)
             done += run
         return RING_OK
-
-    def _forget_newest(self, count: cython.int) -> cython.void:
-        """Cut the last `count` chains off the list of outstanding ones."""
-        kept: uint32_t = self.outstanding
-        if kept == 0:
-            self.oldest = self.newest = cython.NULL
-            return
-        self.newest = self.oldest
-        while kept > 1:
-            self.newest = self.newest.next
-            kept -= 1
-        self.newest.next = cython.NULL

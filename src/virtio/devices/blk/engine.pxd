@@ -11,7 +11,9 @@ from virtio.storage.backend cimport Backend
 from virtio.virtqueue.queue cimport Chain, DeviceQueue
 
 cdef enum:
-    MOST_MERGED = 1 << 20   # bytes; a longer call saves nothing more
+    MOST_MERGED = 1 << 18   # bytes; a longer call saves nothing more, and keeps the driver waiting
+    PART = 8                # requests, or 16 KiB each, that are published before the rest of a batch is done
+    AHEAD = 3               # requests to look ahead of the one that is done
     QUIET_SECONDS = 10      # between two log lines about the same trouble
 
 
@@ -44,6 +46,7 @@ cdef class BlkEngine(QueueWorker):
     cdef int run_segments
     cdef uint64_t run_length
     cdef iovec *joined              # IOV_MAX of them, for a run of more than one request
+    cdef int unseen                 # what was given since the driver was last told, in the units of PART
     cdef int complained             # the errno last logged
     cdef int64_t complained_at      # seconds, monotonic
     cdef uint64_t unlogged          # failures since

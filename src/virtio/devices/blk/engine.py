@@ -21,6 +21,7 @@ from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.posix.time import CLOCK_MONOTONIC_COARSE, clock_gettime, timespec
 from cython.cimports.posix.uio import iovec
+from cython.cimports.virtio.device.worker import BATCH
 from cython.cimports.virtio.devices.blk.executor import perform
 from cython.cimports.virtio.devices.blk.request import (
     HEADER,
@@ -133,12 +134,22 @@ class BlkEngine(QueueWorker):
         free(self.joined)
 
     def process(self, chains, count):
-        i: cython.int
+        requests = cython.declare(cython.pointer[Request][BATCH])
         request: cython.pointer[Request]
+        ready: cython.int = 0
+        i: cython.int
         for i in range(count):
             request = self.begin(chains[i])
             if request != cython.NULL:
-                self.act(request)
+                requests[ready] = request
+                ready += 1
+        for i in range(min(ready, AHEAD)):
+            self.backend.hint(requests[i].offset * SECTOR, requests[i].length)
+        for i in range(ready):
+            if i + AHEAD < ready:
+                request = requests[i + AHEAD]
+                self.backend.hint(request.offset * SECTOR, request.length)
+            self.act(requests[i])
         self.end_run()
         if self.deferred.queued:
             self.deferred.submit()
@@ -277,9 +288,7 @@ class BlkEngine(QueueWorker):
             or self.run_segments + request.segments > IOV_MAX
             or self.run_length + request.length > MOST_MERGED
         ):
-            if self.run_count > 0:
-                self.backend.hint(request.offset, request.length)
-                self.end_run()
+            self.end_run()
             self.run_first = request
             self.run_segments = 0
             self.run_length = 0
@@ -314,6 +323,9 @@ class BlkEngine(QueueWorker):
                 self.defer(request)
             request = following
         self.run_count = 0
+        if self.unseen >= PART:
+            self.unseen = 0
+            self.publish_part()
 
     def attempt(self):
         segments: cython.pointer[iovec] = self.run_first.data
@@ -363,6 +375,7 @@ class BlkEngine(QueueWorker):
             if chain.writable_length > 1 and (not request.trimmed or request.status != S_OK):
                 blank(chain)
             request.answer[0] = request.status
+            self.unseen += 1 + cython.cast(cython.int, request.length >> 14)
             self.queue.give(chain, cython.cast(uint32_t, chain.writable_length))
         request.next = self.free
         self.free = request
