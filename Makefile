@@ -12,8 +12,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
+BUILD_PACKAGES := python3-venv python3-dev
+# Built with where it can be had; elsewhere threads do what io_uring would.
+OPTIONAL_PACKAGES := liburing-dev
 # What a real guest needs, and what the tests and benchmarks compare with.
-DEMO_PACKAGES := python3-venv python3-dev user-mode-linux qemu-system-x86 linux-image-cloud-amd64 busybox-static e2fsprogs
+DEMO_PACKAGES := $(BUILD_PACKAGES) user-mode-linux qemu-system-x86 linux-image-cloud-amd64 busybox-static e2fsprogs
 TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-common qemu-utils seabios mount
 
 COMPILED := $(wildcard src/virtio/*/*.pxd src/virtio/*/*/*.pxd)
@@ -25,7 +28,8 @@ COMPILED_SOURCES := $(COMPILED) $(wildcard $(COMPILED:.pxd=.py)) CMakeLists.txt 
 build: $(VENV)/.installed
 
 $(VENV)/.created:
-	tools/debian-packages python3-venv python3-dev
+	tools/debian-packages $(BUILD_PACKAGES)
+	-tools/debian-packages $(OPTIONAL_PACKAGES)
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
@@ -100,7 +104,7 @@ fuzz: build
 	$(PIP) install --group fuzz
 	CC=$(CURDIR)/fuzz/cc FUZZ_PYTHON=$(CURDIR)/$(BIN)/python \
 		$(PIP) install --no-build-isolation --no-deps --upgrade --target $(FUZZED)/site \
-		-C build-dir=$(FUZZED)/cmake -C cmake.build-type=None \
+		-C build-dir=$(FUZZED)/cmake -C cmake.build-type=None -C cmake.define.VIRTIO_IO_URING=OFF \
 		-C cmake.define.CMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY .
 	$(BIN)/python fuzz --seconds $(FUZZ_SECONDS)
 

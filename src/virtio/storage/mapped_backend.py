@@ -49,7 +49,7 @@ from cython.cimports.posix.time import CLOCK_MONOTONIC_COARSE, clock_gettime, ti
 from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.memory.guard import guard_register, guard_release
 from cython.cimports.virtio.storage import linux
-from cython.cimports.virtio.storage.backend import gather, scatter
+from cython.cimports.virtio.storage.backend import DISCARD, FLUSH, ZERO, gather, scatter
 from cython.cimports.virtio.storage.gate import (
     SLOTS,
     Slot,
@@ -436,6 +436,19 @@ class MappedBackend(FileBackend):
             self.forget()
 
     # What takes its time.
+
+    def begin(self, operation, segments, count, offset, length):
+        if atomic.load_int(cython.address(self.lost), atomic.RELAXED) != 0:
+            return -1  # mending waits for others
+        if operation == FLUSH:
+            atomic.add_int(cython.address(self.flushes), 1, atomic.RELAXED)
+        elif operation in (DISCARD, ZERO):
+            self.drop(offset, length)
+        return FileBackend.begin(self, operation, segments, count, offset, length)
+
+    def end(self, operation, offset, length):
+        if operation in (DISCARD, ZERO):
+            self.drop(offset, length)
 
     def read(self, segments, count, offset, length):
         if atomic.load_int(cython.address(self.lost), atomic.RELAXED) != 0:

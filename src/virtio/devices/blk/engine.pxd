@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from posix.uio cimport iovec
 
 from virtio.device.worker cimport QueueWorker
+from virtio.devices.blk.deferred cimport Deferred
 from virtio.devices.blk.executor cimport Executor
 from virtio.devices.blk.request cimport ID_BYTES, Lane, Request
 from virtio.storage.backend cimport Backend
@@ -29,13 +30,13 @@ cdef class Disk:
 cdef class BlkEngine(QueueWorker):
     cdef Disk disk
     cdef Backend backend
-    cdef Executor executor
+    cdef Deferred deferred          # requests that would wait
     cdef bint always_durable        # the driver negotiated no way to flush
     cdef bint discards              # negotiated
     cdef bint zeroes
     cdef bint swap                  # a legacy driver of the other byte order
     cdef Lane lane
-    cdef int pending                # requests with the executor
+    cdef int pending                # requests that are deferred
     cdef Request *slots             # as many as the queue has descriptors
     cdef Request *free
     # The run: reads, or writes, of consecutive sectors that become one system call.

@@ -1,6 +1,7 @@
 from typing_extensions import disjoint_base
 
 from virtio.device.worker import QueueWorker
+from virtio.devices.blk.deferred import Deferred
 from virtio.devices.blk.executor import Executor
 from virtio.storage.backend import Backend
 from virtio.virtqueue.queue import DeviceQueue
@@ -35,4 +36,5 @@ class BlkEngine(QueueWorker):
         discard: bool = True,
         write_zeroes: bool = True,
         big_endian: bool = False,
+        deferred: Deferred | None = None,
     ) -> None: ...
