@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from virtio.device.worker import QueueWorker
-from virtio.devices.blk.engine import BlkEngine, Disk
+from virtio.devices.blk.disk import Disk
+from virtio.devices.blk.engine import BlkEngine
 from virtio.devices.blk.executor import Executor
 from virtio.drivers.blkload import HEAD_SIZE, BlkLoad
 from virtio.spec import features

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from virtio.device.worker import QueueWorker
-from virtio.devices.blk.engine import BlkEngine, Disk
+from virtio.devices.blk.disk import Disk
+from virtio.devices.blk.engine import BlkEngine
 from virtio.devices.blk.executor import Executor
 from virtio.spec import blk
 from virtio.storage import Storage

@@ -10,7 +10,8 @@ from virtio.device import RING_FEATURES, Device, Queue
 from virtio.device.worker import QueueWorker
 from virtio.devices.blk.aio import AIO, choose, make_deferred
 from virtio.devices.blk.config import initial_config
-from virtio.devices.blk.engine import BlkEngine, Disk
+from virtio.devices.blk.disk import Disk
+from virtio.devices.blk.engine import BlkEngine
 from virtio.devices.blk.executor import Executor
 from virtio.errors import UsageError, VirtioError
 from virtio.spec import blk as spec

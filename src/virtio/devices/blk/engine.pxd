@@ -5,8 +5,9 @@ from posix.uio cimport iovec
 
 from virtio.device.worker cimport QueueWorker
 from virtio.devices.blk.deferred cimport Deferred
+from virtio.devices.blk.disk cimport Disk
 from virtio.devices.blk.executor cimport Executor
-from virtio.devices.blk.request cimport ID_BYTES, Lane, Request
+from virtio.devices.blk.request cimport Lane, Request
 from virtio.storage.backend cimport Backend
 from virtio.virtqueue.queue cimport Chain, DeviceQueue
 
@@ -15,16 +16,6 @@ cdef enum:
     PART = 8                # requests, or 16 KiB each, that are published before the rest of a batch is done
     AHEAD = 3               # requests to look ahead of the one that is done
     QUIET_SECONDS = 10      # between two log lines about the same trouble
-
-
-cdef class Disk:
-    """What the queues of one device share. Written by the control thread, read by the engines."""
-    cdef Backend backend
-    cdef uint64_t bytes             # capacity; atomic
-    cdef int written_back           # 0: acknowledge no write that is not durable; atomic
-    cdef readonly bint read_only
-    cdef readonly str name
-    cdef char identity[ID_BYTES]    # the answer to GET_ID
 
 
 cdef class BlkEngine(QueueWorker):
