@@ -31,10 +31,11 @@ CRASHES = ("kill", "cut_power")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How the file is served."""
+    """How the file is served: options of its URL, and of `virtio blk`."""
 
     query: str
     cache: str
+    aio: str = "auto"
 
 
 WAYS = (
@@ -43,6 +44,7 @@ WAYS = (
     Way("map=on", "writethrough"),
     Way("map=off", "writethrough"),
     Way("direct=on", "none"),
+    Way("map=on", "writeback", "threads"),
 )
 
 
@@ -71,7 +73,7 @@ class CrashResult:
     def __str__(self) -> str:
         what = "killed" if self.kind == "kill" else "killed and its power cut"
         lines = [
-            f"{self.way.query}, cache {self.way.cache}: {'sound' if self.sound else 'NOT SOUND'}, "
+            f"{self.way.query}, cache {self.way.cache}, aio {self.way.aio}: {'sound' if self.sound else 'NOT SOUND'}, "
             f"{what} {self.crashes} times, {self.ledger.writes} writes and {self.ledger.flushes} flushes "
             f"acknowledged, {self.mapped_bytes >> 10} KiB through the mapping; {self.checks} times seen that "
             f"no page was waiting; {self.ledger.lost} sectors lost that were not promised, "
@@ -124,7 +126,7 @@ def _make(path: Path) -> int:
 
 def _crash(result: CrashResult, path: Path, socket: Path, fd: int, *, at_once: bool) -> None:
     ledger = result.ledger
-    flags = ("--cache", result.way.cache, "--num-queues", "2")
+    flags = ("--cache", result.way.cache, "--aio", result.way.aio, "--num-queues", "2")
     with (
         served(f"file:{path}?{result.way.query}", socket, *flags, say=False) as process,
         Blk.connect(str(socket), num_queues=2, packed=ledger.rng.choice((False, True))) as disk,
