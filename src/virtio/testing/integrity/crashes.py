@@ -73,7 +73,8 @@ class CrashResult:
     def __str__(self) -> str:
         what = "killed" if self.kind == "kill" else "killed and its power cut"
         lines = [
-            f"{self.way.query}, cache {self.way.cache}, aio {self.way.aio}: {'sound' if self.sound else 'NOT SOUND'}, "
+            f"{self.way.query}, cache {self.way.cache}, aio {self.way.aio}: "
+            f"{'sound' if self.sound else 'NOT SOUND'}, "
             f"{what} {self.crashes} times, {self.ledger.writes} writes and {self.ledger.flushes} flushes "
             f"acknowledged, {self.mapped_bytes >> 10} KiB through the mapping; {self.checks} times seen that "
             f"no page was waiting; {self.ledger.lost} sectors lost that were not promised, "
