@@ -111,6 +111,8 @@ class Nic:
         else:
             self.terms.header = SHORT_HEADER if legacy and not self.terms.mergeable else PLAIN_HEADER
         self.terms.swap = (legacy and big_endian) != (sys.byteorder == "big")
+        # num_buffers is 1 there, in the third word's latter half.
+        self.terms.last_word = int.from_bytes(b"\0\0\0\1" if legacy and big_endian else b"\0\0\1\0", sys.byteorder)
         self.terms.sends = takes_of(features, host=True)
         self.set_steering(None)
         self.set_filter(None)
