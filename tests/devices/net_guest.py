@@ -6,9 +6,6 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-PLAIN = struct.Struct("<BBHHHHH")
-
-
 def header(
     flags: int = 0,
     gso_type: int = 0,

@@ -76,7 +76,7 @@ class Net(Device):
             mtu=mtu or 0,
         )
         one = (Queue("receiveq", size=queue_size), Queue("transmitq", size=queue_size))
-        self.queues = (*one * pairs, Queue("controlq", size=64))
+        self.queues = (*one * pairs, Queue("controlq", size=queue_size))
         self._multiqueue = False
 
     def on_ready(self, features: int) -> None:
