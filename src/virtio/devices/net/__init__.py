@@ -1,0 +1,1 @@
+"""The network device (virtio 1.4, 5.1)."""
