@@ -35,9 +35,10 @@ class Model:
             return False
         if self.modes["promisc"]:
             return True
-        if self.vlans is not None and data[12:14] == b"\x81\x00":
-            if len(data) < 16 or int.from_bytes(data[14:16], "big") % 4096 not in self.vlans:
-                return False
+        tagged = data[12:14] == b"\x81\x00"
+        vlan = int.from_bytes(data[14:16], "big") % 4096 if len(data) >= 16 else None
+        if self.vlans is not None and tagged and vlan not in self.vlans:
+            return False
         to = data[:6]
         if to == BROADCAST:
             return not self.modes["nobcast"]

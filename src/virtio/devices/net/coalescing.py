@@ -17,7 +17,7 @@ RECEIVE, TRANSMIT = 0, 1  # what a queue's index leaves when divided by 2
 
 
 class Coalescing:
-    """How long the notifications of each queue may wait (virtio 1.4, Network Device, Notifications Coalescing).
+    """How long the notifications of each queue may wait (virtio 1.4, 5.1.6.5, Notifications Coalescing).
 
     ``enabled(index)`` says whether a queue is a receive or transmit queue in use.
     """

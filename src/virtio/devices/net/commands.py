@@ -15,7 +15,9 @@ class CommandRefused(Exception):  # noqa: N818 -- no error of ours: the driver i
 
 
 class Command(NamedTuple):
-    """``act(data, room)`` carries it out and returns the result, in ``room`` bytes; CommandRefused if it cannot.
+    """``act(data, room)`` carries it out and returns the result, ``room`` bytes at most.
+
+    It raises CommandRefused if it cannot.
 
     ``needs`` is the mask of the features that must have been negotiated.
     """

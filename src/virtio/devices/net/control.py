@@ -1,4 +1,4 @@
-"""The control queue: a command of any bytes in, an answer out (virtio 1.4, Network Device, Control Virtqueue)."""
+"""The control queue: a command of any bytes in, an answer out (virtio 1.4, 5.1.6.5)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_COMMAND = 1 << 18
 
 
 class Control:
-    """Carries out commands, one at a time: each takes effect as a whole before it is answered, or not at all."""
+    """Carries out commands one at a time: each takes effect as a whole before its answer, or not at all."""
 
     def __init__(self, *tables: CommandTable) -> None:
         self._commands: CommandTable = {}

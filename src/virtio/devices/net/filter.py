@@ -1,4 +1,4 @@
-"""The receive filter: modes, MAC addresses and VLANs (virtio 1.4, Network Device, Packet Receive Filtering)."""
+"""The receive filter: modes, MAC addresses and VLANs (virtio 1.4, 5.1.6.5, Packet Receive Filtering)."""
 
 # ruff: noqa: D102, F821 -- the .pxd declares these names and says what its methods do
 
@@ -72,7 +72,7 @@ class ReceiveFilter:
         return 0
 
     def wants(self, frame):
-        """Whether ``frame``, any bytes-like object that begins with an Ethernet header, goes to the driver."""
+        """Whether ``frame``, any bytes-like object that begins with an Ethernet header, is wanted."""
         data = bytes(frame)
         return bool(self.admits(data, len(data)))
 

@@ -45,8 +45,8 @@ def head_of(
 def read_flow(frame: octets, length: uint32_t, flow: cython.pointer[Flow]) -> cython.void:
     """Past up to two VLAN tags."""
     at: uint32_t = 12
-    tags: cython.int
-    for tags in range(2):
+    _tags: cython.int
+    for _tags in range(2):
         if length >= at + 4 and (u16(frame + at) == DOT1Q or u16(frame + at) == DOT1AD):
             at += 4
     if length < at + 2:
@@ -125,14 +125,7 @@ def read_ipv6(packet: octets, length: uint32_t, flow: cython.pointer[Flow]) -> c
 @cython.nogil
 @cython.exceptval(check=False)
 def is_extension(protocol: cython.int) -> cython.bint:
-    return (
-        protocol == HOP_BY_HOP
-        or protocol == ROUTING
-        or protocol == FRAGMENT
-        or protocol == AUTHENTICATION
-        or protocol == DESTINATION
-        or protocol == MOBILITY
-    )
+    return protocol in (HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION, MOBILITY)
 
 
 @cython.cfunc

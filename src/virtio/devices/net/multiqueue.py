@@ -56,8 +56,8 @@ class Choice:
 class Multiqueue:
     """Carries out the commands that say which queues are used (virtio 1.4, 5.1.6.5.5 to 5.1.6.5.7).
 
-    ``most_pairs`` is what the device has. A front-end that keeps the control queue to itself, as QEMU does over
-    vhost-user, says by enabling rings how many pairs are used: `set_enabled`.
+    ``most_pairs`` is what the device has. A front-end that keeps the control queue to itself, as QEMU does
+    over vhost-user, says by enabling rings how many pairs are used: `set_enabled`.
     """
 
     def __init__(self, nic: Nic, most_pairs: int) -> None:

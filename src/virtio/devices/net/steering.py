@@ -1,4 +1,4 @@
-"""Receive steering (virtio 1.4, Network Device, Device operation in multiqueue mode): which queue a frame goes to.
+"""Receive steering (virtio 1.4, 5.1.6.5, Device operation in multiqueue mode): which queue a frame goes to.
 
 `Steering` knows one queue, `FlowSteering` follows the driver's own choice (MQ), `RssSteering` a hash and the
 driver's table (RSS). Each reports the hash of a frame where a hasher was given.
@@ -13,7 +13,6 @@ from cython.cimports.libc.stdint import uint8_t, uint16_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.devices.net.headers import HEAD, Flow, head_of, octets, read_flow
-from cython.cimports.virtio.devices.net.toeplitz import Hasher
 from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.network.frame import Frame
 
@@ -102,7 +101,7 @@ class FlowSteering:
 
 
 class RssSteering:
-    """The hash, cut to the table's size, picks a place in ``table``; frames without one go to ``unclassified``.
+    """The hash, cut to the table's size, picks a place in ``table``; others go to ``unclassified``.
 
     ``table`` holds pairs, a power of two of them. UsageError if it does not.
     """

@@ -1,4 +1,4 @@
-"""Tunnels (virtio 1.4, Network Device, Inner Header Hash): from a packet's headers to those of the inner one."""
+"""Tunnels (virtio 1.4, 5.1.6.4, Inner Header Hash): from a packet's headers to the inner packet's."""
 
 # ruff: noqa: D103, F821 -- the .pxd declares these names and says what its functions do
 
