@@ -22,10 +22,10 @@ from virtio.devices.net.filtering import Filtering
 from virtio.devices.net.multiqueue import Multiqueue
 from virtio.devices.net.nic import Nic
 from virtio.devices.net.offloads import Offloads
-from virtio.devices.net.receive import NetReceiver
+from virtio.devices.net.receive import Receiver
 from virtio.devices.net.send import send
 from virtio.devices.net.statistics import Role, Statistics
-from virtio.devices.net.transmit import NetTransmitter
+from virtio.devices.net.transmit import Transmitter
 from virtio.errors import UsageError
 from virtio.network import Link, open_link
 from virtio.spec import net as spec
@@ -218,9 +218,9 @@ class Net(Device):
         if role is None:
             raise UsageError(f"queue {index} does not exist with the features that were accepted")
         if role.kind == "receive":
-            return NetReceiver(queue, self.nic, role.pair)
+            return Receiver(queue, self.nic, role.pair)
         if role.kind == "transmit":
-            return NetTransmitter(queue, self.nic, role.pair)
+            return Transmitter(queue, self.nic, role.pair)
         return super().make_worker(2 * self._pairs, queue)
 
     def controlq(self, request: Request) -> None:

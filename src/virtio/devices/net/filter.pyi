@@ -1,5 +1,8 @@
 from collections.abc import Iterable
 
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class ReceiveFilter:
     promisc: bool
     allmulti: bool

@@ -1,6 +1,6 @@
 """What the headers of an Ethernet frame say of the flow that it belongs to. Nothing in a frame is trusted."""
 
-# ruff: noqa: D103, F821 -- the .pxd declares these names and says what its functions do
+# ruff: noqa: F821 -- the .pxd declares these names , and what they are is said there
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How long one queue's notifications may wait (virtio 1.4, Network Device, Notifications Coalescing)."""
 
-# ruff: noqa: D102, F821 -- the .pxd declares these names and says what its methods do
+# ruff: noqa: D102 -- the .pxd declares these names and says what its methods do
 
 from __future__ import annotations
 
