@@ -43,8 +43,8 @@ class Net(Device):
 
     ``mac`` is its address, 6 bytes or text; by default one at random from 52:54:00. ``mtu`` in bytes, by
     default the link's, if it has one; the driver is told. ``num_queues`` pairs of queues of ``queue_size``
-    descriptors each are served in parallel. ``speed`` in Mbit/s and ``duplex``, "half" or "full", are what the
-    driver is told of the line. ``standby`` offers itself as the second of a pair with one address.
+    descriptors each are served in parallel. ``speed`` in Mbit/s and ``duplex``, "half" or "full", are what
+    the driver is told of the line. ``standby`` offers itself as the second of a pair with one address.
 
     ``offloads=False`` has the driver send and receive finished frames only. ``rss`` lets the driver say by
     hash which queue a frame goes to, by default if there are several. ``hash_report`` gives the driver the
@@ -140,8 +140,8 @@ class Net(Device):
     def set_mtu(self, mtu: int) -> None:
         """Say the largest payload of a frame, in bytes, to the drivers that come from now on.
 
-        UsageError while a driver uses the one it was told: it may not change then (virtio 1.4, 5.1.4.1); or if
-        the link cannot carry it.
+        UsageError while a driver uses the one it was told: it may not change then (virtio 1.4, 5.1.4.1); or
+        if the link cannot carry it.
         """
         check_mtu(mtu, most=self.link.mtu)
         if mtu != self.config.mtu and self._accepted & mask(spec.F_MTU):

@@ -1,6 +1,6 @@
 """What the headers of an Ethernet frame say of the flow that it belongs to. Nothing in a frame is trusted."""
 
-# ruff: noqa: F821 -- the .pxd declares these names , and what they are is said there
+# ruff: noqa: F821 -- the .pxd declares these names
 
 from __future__ import annotations
 

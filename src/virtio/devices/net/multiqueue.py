@@ -41,12 +41,15 @@ class Choice:
 
     def steering(self) -> Steering | None:
         """What chooses the queue; None: there is nothing to choose and nothing to report."""
-        hasher = Hasher(self.key, self.types, self.tunnels) if self.types or self.table else None
         if self.table:
-            return RssSteering(hasher, self.table, self.unclassified)
+            return RssSteering(self._hasher(), self.table, self.unclassified)
+        hasher = self._hasher() if self.types else None
         if self.pairs > 1:
             return FlowSteering(self.pairs, hasher)
         return None if hasher is None else Steering(hasher)
+
+    def _hasher(self) -> Hasher:
+        return Hasher(self.key, self.types, self.tunnels)
 
     def highest(self) -> int:
         """Pairs up to the last one in use."""

@@ -1,6 +1,6 @@
 """Tunnels (virtio 1.4, 5.1.6.4, Inner Header Hash): from a packet's headers to the inner packet's."""
 
-# ruff: noqa: F821 -- the .pxd declares these names , and what they are is said there
+# ruff: noqa: F821 -- the .pxd declares these names
 
 from __future__ import annotations
 
