@@ -105,6 +105,7 @@ class Net(Device):
                 self.link.close()
             raise
         self._up = True
+        self._closed = False
         self.link.on_carrier(self._carrier)
         self._carrier(self.link.up)
 
@@ -284,6 +285,9 @@ class Net(Device):
     def close(self) -> None:
         """Let go of the link, and close it if it was opened here. UsageError while a driver is attached."""
         super().close()
+        if self._closed:
+            return
+        self._closed = True
         self.link.on_carrier(None)
         self.nic.disconnect()
         if self._owns_link:
