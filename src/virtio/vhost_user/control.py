@@ -63,7 +63,8 @@ class DeviceControl:
         self.attachment = attachment
         self.memory = GuestMemory()
         self.rings = [RingSetup(vring) for vring in attachment.vrings]
-        self._withheld = withhold
+        self.offered = offered_for(attachment.device, OFFERED, owned=True) & ~withhold
+        """The protocol features for this device and front-end."""
         self._owned = False
         self.protocol_features = 0
         self.feature_mask = 0
@@ -73,11 +74,6 @@ class DeviceControl:
         self._log_fd: int | None = None
         self._log: Any = None
         self._logging = False
-
-    @property
-    def offered(self) -> int:
-        """The protocol features for this device and front-end."""
-        return offered_for(self.attachment.device, OFFERED, owned=self._owned) & ~self._withheld
 
     @property
     def has_memory(self) -> bool:
@@ -144,7 +140,8 @@ class DeviceControl:
         return 0
 
     def get_protocol_features(self, request: Request) -> Answer:
-        """GET_PROTOCOL_FEATURES."""
+        """GET_PROTOCOL_FEATURES. Who asked before it was the owner is not offered more afterwards."""
+        self.offered &= offered_for(self.attachment.device, self.offered, owned=self._owned)
         return self.offered
 
     def set_protocol_features(self, request: Request) -> Answer:

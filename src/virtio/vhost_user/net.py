@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["NetworkDevice", "net_set_mtu", "offered_for", "send_rarp"]
 
 _P = ProtocolFeature
+_QEMU_CANNOT = _P.CONFIG.mask | _P.CONFIGURE_MEM_SLOTS.mask
 _NETWORK = _P.RARP.mask | _P.MTU.mask
 
 
@@ -33,11 +34,13 @@ def offered_for(device: Device, offered: int, *, owned: bool) -> int:
     """The protocol features to offer for ``device``, of those ``offered`` to all and those of networks.
 
     ``owned``: the front-end said SET_OWNER before it asks. QEMU does not, and shows a NIC's configuration of
-    its own to the guest; before 8.1 (and 7.2 unless mended) it crashes if a NIC's back-end has one to give.
+    its own to the guest; 7.1 to 8.0 crash if a NIC's back-end has one to give, and add the guest's memory once
+    for each pair of queues where they can do it region by region. It asks again for each pair, by then as the
+    owner.
     """
     if not isinstance(device, NetworkDevice):
         return offered
-    return (offered if owned else offered & ~_P.CONFIG.mask) | _NETWORK
+    return (offered if owned else offered & ~_QEMU_CANNOT) | _NETWORK
 
 
 def send_rarp(control: DeviceControl, request: Request) -> int:
