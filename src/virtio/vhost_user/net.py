@@ -34,9 +34,9 @@ def offered_for(device: Device, offered: int, *, owned: bool) -> int:
     """The protocol features to offer for ``device``, of those ``offered`` to all and those of networks.
 
     ``owned``: the front-end said SET_OWNER before it asks. QEMU does not, and shows a NIC's configuration of
-    its own to the guest; 7.1 to 8.0 crash if a NIC's back-end has one to give, and add the guest's memory once
-    for each pair of queues where they can do it region by region. It asks again for each pair, by then as the
-    owner.
+    its own to the guest; 7.1 to 8.0 crash if a NIC's back-end has one to give, and add the guest's memory
+    once for each pair of queues where they can do it region by region. It asks again for each pair, by then
+    as the owner.
     """
     if not isinstance(device, NetworkDevice):
         return offered
@@ -44,7 +44,7 @@ def offered_for(device: Device, offered: int, *, owned: bool) -> int:
 
 
 def send_rarp(control: DeviceControl, request: Request) -> int:
-    """SEND_RARP: the guest was migrated here and cannot say so itself. The address is in the first 6 bytes."""
+    """SEND_RARP: the guest was migrated here and cannot say so itself. The address is in the first bytes."""
     _network(control).send_rarp(_number(request).to_bytes(8, "little")[:6])
     return 0
 
