@@ -65,7 +65,9 @@ class Guest:
         )
         if features is None:
             features = self.attachment.offered_features
-        if not packed:
+        if packed:
+            features |= feature_bits.mask(feature_bits.RING_PACKED)
+        else:
             features &= ~feature_bits.mask(feature_bits.RING_PACKED)
         if legacy:
             features &= ~feature_bits.mask(feature_bits.VERSION_1)

@@ -11,7 +11,7 @@ from virtio.spec import features as feature_bits
 from virtio.spec import net as spec
 from virtio.spec import net_control as ctrl
 from virtio.spec.features import VERSION_1, mask
-from virtio.testing.frames import Wire
+from virtio.testing.wire import Wire
 
 BASE = 0x1_0000_0000  # the guest's memory
 MAC = "52:54:00:12:34:56"
@@ -338,3 +338,20 @@ def test_statistics_of_a_real_queue(guest) -> None:  # type: ignore[no-untyped-d
     counters = nic._counters(1, nic._role(1))  # type: ignore[arg-type]
     assert (counters["frames"], counters["bytes"], counters["runt"]) == (1, 60, 1)
     assert counters["requests"] == 2
+
+
+def test_a_flow_comes_back_on_the_queue_it_was_sent_on(guest) -> None:  # type: ignore[no-untyped-def]
+    wire = Wire()
+    nic = Net(wire, num_queues=2)
+    g = guest(nic)
+    assert command(g, ctrl.CTRL_RX, ctrl.CTRL_RX_PROMISC, b"\1", queue=4) == bytes([ctrl.OK])
+    assert command(g, ctrl.CTRL_MQ, ctrl.CTRL_MQ_VQ_PAIRS_SET, b"\2\0", queue=4) == bytes([ctrl.OK])
+    here, there = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
+    for pair in (1, 0, 1):
+        out = bytes(12) + b"\x08\x00\x45" + bytes(8) + b"\x01" + bytes(2) + here + there + bytes(40)
+        back = bytes(12) + b"\x08\x00\x45" + bytes(8) + b"\x01" + bytes(2) + there + here + bytes(40)
+        g.ask([bytes(12) + out], [], queue=2 * pair + 1)
+        token = g.submit([], [2048], queue=2 * pair)
+        g.kick(2 * pair)
+        assert wire.send([back]) == 1
+        assert g.wait(token)[0].parts[0][12 : 12 + len(back)] == back

@@ -9,7 +9,7 @@ from virtio.devices.net import Net
 from virtio.errors import RefusedError, UsageError
 from virtio.spec import net as spec
 from virtio.testing import loopback, loopback_socket
-from virtio.testing.frames import Wire
+from virtio.testing.wire import Wire
 from virtio.vhost_user.frontend import DEFAULT_PROTOCOL_FEATURES, Frontend
 from virtio.vhost_user.messages import FrontendRequest, ProtocolFeature
 from virtio.vhost_user.payloads import Number

@@ -8,7 +8,8 @@ from virtio.network.link cimport Sink
 from virtio.network.null cimport NullLink
 
 cdef enum:
-    PATIENCE = 2000             # times that it looks for room before it sleeps
+    PATIENCE = 500              # times that it looks for room before it sleeps
+    PAUSES = 40                 # of the processor between two looks
     NAP_NS = 50000
     LONGEST_NAP_NS = 1000000
 

@@ -82,6 +82,7 @@ class FloodLink(NullLink):
     def flood(self, guest):
         taken: cython.int
         idle: cython.int = 0
+        _: cython.int
         nap: int64_t = NAP_NS
         while not atomic.load_int(cython.address(self.stopping), atomic.RELAXED):
             taken = guest.put(0, self.ready, self.burst)
@@ -94,7 +95,9 @@ class FloodLink(NullLink):
             atomic.add_u64(cython.address(self.refusals), 1, atomic.RELAXED)
             idle += 1
             if idle < PATIENCE:
-                atomic.cpu_pause()
+                # Room for one is no room: each look takes the ring's lines away from who makes some.
+                for _ in range(PAUSES):
+                    atomic.cpu_pause()
             else:
                 sleep_for(nap)
                 nap = min(2 * nap, LONGEST_NAP_NS)

@@ -16,6 +16,9 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_lock(pthread_mutex_t *)
     int pthread_mutex_unlock(pthread_mutex_t *)
 
+cdef enum:
+    AHEAD = 4               # buffers that are fetched before they are written
+
 cdef enum Placed:
     PLACED = 0
     NO_ROOM = 1             # nothing was written: try again when there are buffers
@@ -65,6 +68,7 @@ cdef class Intake:
     cdef void want_no_kicks(self) noexcept nogil
 
     cdef int place(self, const Frame *frame, int takes, uint32_t hash, uint16_t report, int ahead) noexcept nogil
+    cdef void bring_nearer(self, Chain *chain) noexcept nogil
     cdef void add_hash(self, WireHeader *wire, uint32_t hash, uint16_t report) noexcept nogil
     cdef int spread(self, const Frame *frame, int takes, uint32_t hash, uint16_t report) noexcept nogil
     cdef int gather(self, uint64_t needed) noexcept nogil

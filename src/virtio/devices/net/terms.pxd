@@ -22,6 +22,7 @@ cdef struct Terms:
     # Changes while the queues are stopped, except `takes`, which is atomic.
     int header              # bytes before each frame
     bint mergeable          # a frame may span several buffers
+    uint32_t last_word      # the third of the header's words, where nothing is left to be done and it has 12 bytes
     bint swap               # the header's fields are not in the machine's order
     int sends               # what the driver may leave unfinished, as bits of Takes
     int takes               # what it takes unfinished

@@ -15,7 +15,7 @@ cdef class Wire(Link):
     cdef object condition
     cdef int fd
     cdef bint full          # refuses what the guest sends
-    cdef readonly int offloads
+    cdef readonly object offloads
     cdef iovec places[BURST][PARTS]
     cdef Frame ready[BURST]
 
