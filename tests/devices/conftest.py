@@ -43,7 +43,15 @@ class Guest:
     """Drives one device through rings in memory of its own; each wait is bounded."""
 
     def __init__(
-        self, device: Device, *, features: int | None, size: int, legacy: bool, packed: bool, poll_us: int
+        self,
+        device: Device,
+        *,
+        features: int | None,
+        size: int,
+        legacy: bool,
+        packed: bool,
+        poll_us: int,
+        queues: Sequence[int] | None,
     ) -> None:
         self.fd = os.memfd_create("guest")
         self.fds = [self.fd]
@@ -80,6 +88,8 @@ class Guest:
             call = os.eventfd(0, os.EFD_NONBLOCK)
             self.calls.append(call)
             self.fds.append(call)
+            if queues is not None and index not in queues:
+                continue
             vring.set_size(size)
             vring.set_addresses(*addresses)
             vring.set_kick(None, in_band=True)
@@ -193,8 +203,11 @@ def guest() -> Iterator[GuestMaker]:
         legacy: bool = False,
         packed: bool = False,
         poll_us: int = 0,
+        queues: Sequence[int] | None = None,
     ) -> Guest:
+        """``queues``: the only ones to set up."""
         options = {"features": features, "size": size, "legacy": legacy, "packed": packed, "poll_us": poll_us}
+        options["queues"] = queues
         made.append(Guest(device, **options))  # type: ignore[arg-type]
         return made[-1]
 

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "Say what this machine has and lacks for virtio.",
     "explain": "Explain an error code.",
     "io": "Read, write and measure the disk behind a vhost-user socket.",
+    "net": "Serve a NIC.",
     "probe": "Say what is behind a vhost-user socket.",
     "rng": "Serve random numbers.",
     "run": "Run COMMAND in a throw-away Linux guest, with disks served by pyvirtio.",

@@ -1,7 +1,25 @@
-from typing_extensions import disjoint_base
+from collections.abc import Iterable
 
-__all__ = ["ReceiveFilter"]
+from typing_extensions import disjoint_base
 
 @disjoint_base
 class ReceiveFilter:
-    """Receive filtering; the base lets everything through."""
+    promisc: bool
+    allmulti: bool
+    alluni: bool
+    nomulti: bool
+    nouni: bool
+    nobcast: bool
+    def __init__(
+        self,
+        macs: Iterable[bytes] = (),
+        *,
+        vlans: Iterable[int] | None = None,
+        promisc: bool = False,
+        allmulti: bool = False,
+        alluni: bool = False,
+        nomulti: bool = False,
+        nouni: bool = False,
+        nobcast: bool = False,
+    ) -> None: ...
+    def wants(self, frame: bytes | bytearray | memoryview) -> bool: ...

@@ -44,6 +44,10 @@ cdef class Nic(Sink):
     cdef Steering steering
     cdef void **intakes             # by pair: an Intake that is open, or NULL
 
+    cdef int learns                 # the steering wants to see what is sent; atomic
+
+    # A transmit queue's worker is about to send frames, while the steering `learns`.
+    cdef void learn(self, int pair, const Frame *frames, int count) noexcept nogil
     # A receive queue's worker says that its ring can be filled, or (NULL) cannot any more.
     cdef void admit(self, int pair, void *intake) noexcept nogil
 

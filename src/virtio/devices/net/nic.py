@@ -33,6 +33,7 @@ from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.network.frame import BURST, Frame
 from cython.cimports.virtio.network.offload import copy_out
 
+from virtio.devices.net.steering import FlowSteering
 from virtio.errors import UsageError
 from virtio.network.link import Link
 from virtio.network.offload import takes_of
@@ -145,6 +146,8 @@ class Nic:
         pthread_rwlock_wrlock(cython.address(self.lock))
         self.steering = steering
         pthread_rwlock_unlock(cython.address(self.lock))
+        learns: cython.int = isinstance(steering, FlowSteering)
+        atomic.store_int(cython.address(self.learns), learns, atomic.RELAXED)
 
     def set_link_up(self, up: bool) -> None:
         """Whether frames pass, in both directions; those that do not are dropped and counted."""
@@ -180,6 +183,14 @@ class Nic:
     def admit(self, pair, intake):
         pthread_rwlock_wrlock(cython.address(self.lock))
         self.intakes[pair] = intake
+        pthread_rwlock_unlock(cython.address(self.lock))
+
+    def learn(self, pair, frames, count):
+        i: cython.int
+        pthread_rwlock_rdlock(cython.address(self.lock))
+        if self.steering is not None:
+            for i in range(count):
+                self.steering.sent(pair, frames + i)
         pthread_rwlock_unlock(cython.address(self.lock))
 
     # What the world calls.

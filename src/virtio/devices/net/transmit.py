@@ -184,6 +184,8 @@ class Transmitter(QueueWorker):
             if not atomic.load_int(cython.address(self.nic.up), atomic.RELAXED):
                 count_drops(self.counters, DOWN, self.ready)
             else:
+                if atomic.load_int(cython.address(self.nic.learns), atomic.RELAXED):
+                    self.nic.learn(self.pair, self.frames, self.ready)
                 taken = self.link.put(self.pair, self.frames, self.ready)
                 for i in range(taken):
                     tally(cython.address(self.sum), cython.address(self.frames[i]))

@@ -1,0 +1,3 @@
+from virtio.network.link import Link
+
+def send(link: Link, frame: bytes) -> bool: ...
