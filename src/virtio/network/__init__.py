@@ -46,6 +46,16 @@ def _later(module: str, opener: str) -> Callable[[Location], Link]:
     return opened
 
 
+def _allow(link: Link, location: Location) -> Link:
+    """Put the allow-list of ``allow=`` (and ``resolver=``) around a link."""
+    from virtio.network.allow import AllowLink
+    from virtio.network.options import several
+    from virtio.network.policy import Policy
+
+    return AllowLink(link, Policy(several(location, "allow"), several(location, "resolver")))
+
+
+register_filter(_allow, "allow", "resolver")
 register("null", _open_null)
 register("loop", _open_loop)
 register("tap", _later(".tap", "open_tap"))

@@ -157,11 +157,11 @@ def copy_of(queue: cython.int, frame: cython.pointer[cython.const[Frame]]):
 
 
 @cython.cfunc
-def send(sink: Sink, queue: cython.int, frames: list, headers: list, piece: cython.size_t):
+def send(sink: Sink, queue: cython.int, frames: list, headers: list, piece: cython.Py_ssize_t):
     """Lay the frames out in memory, as pieces, and put them."""
     taken: cython.int
     count: cython.int = len(frames)
-    pieces: cython.int = sum([-(-len(frame) // piece) for frame in frames])
+    pieces: cython.int = sum([(len(frame) + piece - 1) // piece for frame in frames])
     table = cython.cast(cython.pointer[Frame], calloc(count + 1, cython.sizeof(Frame)))
     segments = cython.cast(cython.pointer[iovec], calloc(pieces + 1, cython.sizeof(iovec)))
     try:
@@ -180,19 +180,19 @@ def lay_out(
     segments: cython.pointer[iovec],
     frames: list,
     headers: list,
-    piece: cython.size_t,
+    piece: cython.Py_ssize_t,
 ):
     used: cython.int = 0
-    at: cython.size_t
+    at: cython.Py_ssize_t
     data: bytes
     for number, data in enumerate(frames):
         frame: cython.pointer[Frame] = cython.address(table[cython.cast(cython.int, number)])
         frame.segments = cython.address(segments[used])
         frame.length = len(data)
         at = 0
-        while at < frame.length:
+        while at < len(data):
             segments[used].iov_base = cython.cast(cython.p_char, data) + at
-            segments[used].iov_len = min(piece, frame.length - at)
+            segments[used].iov_len = min(piece, len(data) - at)
             at += segments[used].iov_len
             frame.count += 1
             used += 1
