@@ -5,7 +5,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,20 +21,6 @@ from virtio.testing.frames import CollectSink
 
 FRAME = bytes(range(14)) + b"a frame" * 9
 Opener = Callable[[str], Link]
-
-
-@pytest.fixture
-def opened() -> Iterator[Opener]:
-    links: list[Link] = []
-
-    def opener(url: str) -> Link:
-        links.append(open_link(url))
-        return links[-1]
-
-    yield opener
-    for link in links:
-        link.disconnect()
-        link.close()
 
 
 def wait_carrier(link: Link, up: bool, timeout: float = 10) -> None:

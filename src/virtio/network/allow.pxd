@@ -64,7 +64,7 @@ cdef class Inbound(Sink):
 cdef class AllowLink(Link):
     cdef readonly Link inner
     cdef readonly object policy
-    cdef Inbound inbound
+    cdef readonly Inbound inbound
     cdef Flow *flows
     cdef pthread_mutex_t lock
     cdef uint64_t denied            # frames; atomic

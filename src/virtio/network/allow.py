@@ -130,7 +130,7 @@ def is_housekeeping(look: cython.pointer[Look]) -> cython.bint:
 class Inbound:
     """What comes from the world: watched, never stopped."""
 
-    def __init__(self, owner: AllowLink) -> None:
+    def __init__(self, owner) -> None:
         self.owner = owner
 
     def put(self, queue, frames, count):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import selectors
@@ -144,14 +143,16 @@ class Interface:
                 return [State(self.index, False, False, None)]
 
     def close(self) -> None:
-        """Stop to watch."""
+        """Stop to watch. Idempotent."""
+        if self._wake < 0:
+            return
         os.eventfd_write(self._wake, 1)
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is not None:
             self._thread.join()
         self._socket.close()
         self._news.close()
-        with contextlib.suppress(OSError):
-            os.close(self._wake)
+        os.close(self._wake)
+        self._wake = -1
 
 
 def _open_sockets() -> tuple[socket.socket, socket.socket]:

@@ -89,6 +89,7 @@ class TapLink(FdLink):
         self._interface.close()
         super().close()
         if self._doomed:
+            self._doomed = False
             with contextlib.suppress(NetworkError):
                 routes.delete(self._interface)
 
