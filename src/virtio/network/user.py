@@ -80,12 +80,12 @@ class Passt(Dialer):
                 log.debug("passt: %s", text)
 
     def _wait_ready(self, ours: socket.socket) -> None:
-        ours.sendall(struct.pack("!I", len(PROBE)) + PROBE)
         poll = select.poll()
         poll.register(ours, select.POLLIN)
-        if not poll.poll(READY_SECONDS * 1000):
-            return  # it runs, and is only slow to answer
         try:
+            ours.sendall(struct.pack("!I", len(PROBE)) + PROBE)
+            if not poll.poll(READY_SECONDS * 1000):
+                return  # it runs, and is only slow to answer
             length = struct.unpack("!I", ours.recv(4, socket.MSG_WAITALL))[0]
             ours.recv(min(length, 1 << 16), socket.MSG_WAITALL)
         except (OSError, struct.error) as error:
