@@ -21,7 +21,9 @@ GUEST_MAC, HOST_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002
 RESOLVER, GUEST = "192.0.2.53", "192.0.2.2"
 
 
-def datagram(target: str, port: int, data: bytes = b"", *, source_port: int = 4000, mine: str = "") -> Datagram:
+def datagram(
+    target: str, port: int, data: bytes = b"", *, source_port: int = 4000, mine: str = ""
+) -> Datagram:
     source = mine or ("2001:db8::2" if ":" in target else GUEST)
     ends = ipaddress.ip_address(source), ipaddress.ip_address(target)
     return Datagram(GUEST_MAC, HOST_MAC, *ends, source_port, port, data)
@@ -53,7 +55,9 @@ def answer(name: str, addresses: list[str], *, number: int = 7, alias: str = "",
         owner, count = name_bytes(alias), count + 1
     for text in addresses:
         packed = ipaddress.ip_address(text).packed
-        records += owner + struct.pack("!HHIH", 1 if len(packed) == 4 else 28, 1, seconds, len(packed)) + packed
+        records += (
+            owner + struct.pack("!HHIH", 1 if len(packed) == 4 else 28, 1, seconds, len(packed)) + packed
+        )
     head = struct.pack("!6H", number, 0x8180, 1, count, 0, 0) + name_bytes(name) + struct.pack("!HH", 1, 1)
     return head + records
 
@@ -89,7 +93,10 @@ def test_addresses_and_networks() -> None:
     rig = Rig(["198.51.100.7", "203.0.113.0/24", "2001:db8:1::/48"])
     assert rig.passes(udp("198.51.100.7"), udp("198.51.100.8"), udp("203.0.113.200")) == [True, False, True]
     assert rig.passes(udp("2001:db8:1::5"), udp("2001:db8:2::5")) == [True, False]
-    assert rig.passes(tcp(GUEST, "198.51.100.7", (5, 80), 2), tcp(GUEST, "192.0.2.1", (5, 80), 2)) == [True, False]
+    assert rig.passes(tcp(GUEST, "198.51.100.7", (5, 80), 2), tcp(GUEST, "192.0.2.1", (5, 80), 2)) == [
+        True,
+        False,
+    ]
     assert rig.link.stats()["denied"] == 3
 
 
@@ -118,7 +125,9 @@ def test_what_a_network_needs_to_come_up() -> None:
         bytes(13),
         b"",
         udp("255.255.255.255", 67)[:20] + b"\x20\x00" + udp("255.255.255.255", 67)[22:],  # a fragment
-        udp(RESOLVER, 53, query("example.org"))[:20] + b"\x20\0" + udp(RESOLVER, 53, query("example.org"))[22:],
+        udp(RESOLVER, 53, query("example.org"))[:20]
+        + b"\x20\0"
+        + udp(RESOLVER, 53, query("example.org"))[22:],
         tcp(GUEST, RESOLVER, (5, 53), 2),
     ],
 )
@@ -185,7 +194,9 @@ def test_resolvers_that_are_unknown_are_not_asked() -> None:
     offer = datagram("255.255.255.255", 67, source_port=68).reply(ack)
     rig.comes(udp_frame(offer))
     assert rig.passes(asked) == [True]
-    advertised = bytes([25, 3]) + bytes(2) + struct.pack("!I", 600) + ipaddress.ip_address("2001:db8::53").packed
+    advertised = (
+        bytes([25, 3]) + bytes(2) + struct.pack("!I", 600) + ipaddress.ip_address("2001:db8::53").packed
+    )
     header = struct.pack("!IHBB", 6 << 28, 16 + len(advertised), 58, 255) + bytes(32)
     rig.comes(GUEST_MAC + HOST_MAC + b"\x86\xdd" + header + b"\x86" + bytes(15) + advertised)
     assert rig.passes(udp("2001:db8::53", 53, query("example.org"))) == [True]
@@ -200,7 +211,10 @@ def test_whoever_begins_is_answered() -> None:
     rig.comes(tcp("192.0.2.1", GUEST, (5555, 80), 0x02))
     assert rig.passes(reply, tcp(GUEST, "192.0.2.1", (80, 5556), 0x12)) == [True, False]
     rig.comes(udp_frame(datagram("192.0.2.1", 6666, source_port=69).reply(b"x")))
-    assert rig.passes(udp("192.0.2.1", 6666, source_port=69), udp("192.0.2.1", 6667, source_port=69)) == [True, False]
+    assert rig.passes(udp("192.0.2.1", 6666, source_port=69), udp("192.0.2.1", 6667, source_port=69)) == [
+        True,
+        False,
+    ]
 
 
 def test_a_burst_keeps_its_order() -> None:
@@ -270,7 +284,9 @@ def test_broken_answers_teach_nothing_wrong(at: int, junk: bytes) -> None:
 @given(st.lists(st.binary(max_size=200), max_size=5))
 def test_any_frame_is_judged(frames: list[bytes]) -> None:
     rig = Rig(["198.51.100.7"])
-    heads = [HOST_MAC + GUEST_MAC + head + frame for frame in frames for head in (b"\x08\0", b"\x86\xdd", b"")]
+    heads = [
+        HOST_MAC + GUEST_MAC + head + frame for frame in frames for head in (b"\x08\0", b"\x86\xdd", b"")
+    ]
     assert rig.nic.put_frames(heads) == len(heads)
     rig.nic.take()
     rig.comes(*heads)

@@ -29,7 +29,7 @@ from virtio.network.namespace import inside
 from virtio.network.packet import Datagram, checksum, udp_frame
 from virtio.network.tap import TapLink
 from virtio.spec import net
-from virtio.testing.frames import CollectSink, Collected, Header
+from virtio.testing.frames import Collected, CollectSink, Header
 
 Opener = Callable[[str], Link]
 OURS = bytes.fromhex("020000000001")
@@ -59,12 +59,16 @@ def await_udp(nic: CollectSink, port: int, count: int = 1) -> list[Collected]:
     found: list[Collected] = []
     wanted = struct.pack("!H", port)
     while len(found) < count:
-        found += [frame for frame in nic.wait() if (frame.data[23:24], frame.data[34:36]) == (b"\x11", wanted)]
+        found += [
+            frame for frame in nic.wait() if (frame.data[23:24], frame.data[34:36]) == (b"\x11", wanted)
+        ]
     return found
 
 
 def echo(mac: bytes, number: int, size: int = 56) -> bytes:
-    message = struct.pack("!BBHHH", 8, 0, 0, 7, number) + bytes(range(256)) * (size // 256) + bytes(size % 256)
+    message = (
+        struct.pack("!BBHHH", 8, 0, 0, 7, number) + bytes(range(256)) * (size // 256) + bytes(size % 256)
+    )
     message = message[:2] + struct.pack("!H", checksum(message)) + message[4:]
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(message), 0, 0, 64, 1, 0)
     header += socket.inet_aton(GUEST) + socket.inet_aton(HOST)

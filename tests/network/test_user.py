@@ -1,4 +1,4 @@
-"""A network without privileges: passt, in a namespace of its own, between a guest and this host's loopback."""
+"""A network without privileges: passt, in its own namespace, between a guest and the host's loopback."""
 
 import os
 import shutil
@@ -68,7 +68,7 @@ def await_tcp(nic: CollectSink, port: int, flags: int) -> tuple[int, int, int, b
     """Wait for a segment to a port of ours: source port, sequence number, acknowledged number, data."""
     while True:
         for frame in nic.wait():
-            segment = frame.data[34:]
+            segment = frame.data[34 : 14 + struct.unpack_from("!H", frame.data, 16)[0]]  # without padding
             if frame.data[23:24] == b"\x06" and struct.unpack_from("!H", segment, 2)[0] == port:
                 source, _, sequence, acknowledged, offset, got = struct.unpack_from("!HHIIBB", segment)
                 if got & flags == flags:
@@ -152,7 +152,9 @@ def test_a_forwarded_port_reaches_in(passt: Path, namespace: Any, opened: Opener
         client.setblocking(False)
         client.connect_ex(("127.0.0.1", 8080))
         source, sequence, _, _ = await_tcp(nic, 80, 0x02)
-        nic.put_frames([tcp((80, source), (500, sequence + 1), 0x12)])  # although no list allows it: it was asked
+        nic.put_frames(
+            [tcp((80, source), (500, sequence + 1), 0x12)]
+        )  # although no list allows it: it was asked
         client.settimeout(10)
         client.send(b"hello")
         while (got := await_tcp(nic, 80, 0x10)[3]) == b"":
@@ -160,11 +162,13 @@ def test_a_forwarded_port_reaches_in(passt: Path, namespace: Any, opened: Opener
         assert got == b"hello"
     with inside(namespace.path, lambda: socket.socket(type=socket.SOCK_DGRAM)) as client:
         client.sendto(b"query", ("127.0.0.1", 5353))
-        while not any(frame.data[36:38] == b"\0\x35" and frame.data[42:47] == b"query" for frame in nic.wait()):
+        while not any(
+            frame.data[36:38] == b"\0\x35" and frame.data[42:47] == b"query" for frame in nic.wait()
+        ):
             pass
 
 
-def children(of: Path) -> list[int]:
+def children() -> list[int]:
     """Processes that passt's wrapper became."""
     found = []
     for task in Path("/proc").glob("[0-9]*"):
@@ -173,7 +177,7 @@ def children(of: Path) -> list[int]:
             parent = int((task / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if parent == os.getpid() and words[0].endswith(b"passt"):
+        if parent == os.getpid() and b"--foreground" in words:
             found.append(int(task.name))
     return found
 
@@ -182,27 +186,24 @@ def test_passt_ends_and_comes_back_and_ends_with_us(passt: Path, opened: Opener)
     link = opened(f"user:?passt={passt}")
     nic = CollectSink(link)
     wait_carrier(link, True)
-    (first,) = children(passt)
+    (first,) = children()
     os.kill(first, signal.SIGKILL)
     wait_carrier(link, False)
     wait_carrier(link, True)
-    (second,) = children(passt)
+    (second,) = children()
     assert second != first
     nic.put_frames([discover()])
     nic.wait()
     link.disconnect()
     link.close()
-    assert children(passt) == []
+    assert children() == []
     assert not link.up
 
 
-def test_passt_says_why_it_cannot(passt: Path, namespace: Any) -> None:
-    with inside(namespace.path, lambda: socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 8080))
-        taken.listen()
-        with pytest.raises(NetworkError, match=r"(?i)passt ended with status 1: .*\d{4}"):
-            open_link(f"user:?passt={passt}&forward=tcp:8080:80")
-    assert children(passt) == []
+def test_passt_says_why_it_cannot(passt: Path) -> None:
+    with pytest.raises(NetworkError, match=r"passt ended with status 1: .*999\.0\.0\.1"):
+        open_link(f"user:?passt={passt}&address=999.0.0.1")
+    assert children() == []
 
 
 def test_a_program_that_ends_without_a_word(tmp_path: Path) -> None:
@@ -217,7 +218,8 @@ def test_without_passt() -> None:
 
 
 def test_arguments() -> None:
-    url = "user:?forward=tcp:8080:80+udp:0.0.0.0/53:5353&dns=192.0.2.53,2001:db8::53&address=192.0.2.9&host=off&ipv6=off"
+    url = "user:?forward=tcp:8080:80+udp:0.0.0.0/53:5353&dns=192.0.2.53,2001:db8::53"
+    url += "&address=192.0.2.9&host=off&ipv6=off"
     assert " ".join(arguments(parse(url))) == (
         "--foreground --tcp-ports 127.0.0.1/8080:80 --udp-ports 0.0.0.0/53:5353 --dns 192.0.2.53 "
         "--dns 2001:db8::53 --address 192.0.2.9 --no-map-gw --ipv4-only"

@@ -1,8 +1,8 @@
 """``allow=``: a guest reaches what is on a list, and nothing else.
 
 What passes outwards: ARP, neighbour discovery, DHCP to everybody, names that are allowed asked of resolvers
-that are known, and what goes to allowed addresses, to the addresses that allowed names turned out to have, and
-to whoever began a conversation with the guest. All else is dropped: other protocols, tagged frames, DNS over
+that are known; what goes to allowed addresses, to addresses that allowed names turned out to have,
+and to whoever began a conversation with the guest. All else is dropped: other protocols, tagged frames, DNS over
 TCP to resolvers that are not themselves allowed. A query for another name is answered REFUSED.
 """
 
@@ -25,8 +25,6 @@ from virtio.network.policy import Policy
 
 __all__ = ["AllowLink"]
 
-# ruff: noqa: D102 -- the .pxd declares these names and says what its methods do
-
 
 @cython.cfunc
 @cython.nogil
@@ -47,7 +45,9 @@ def seconds() -> int64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def copy_head(frame: cython.pointer[cython.const[Frame]], into: cython.pointer[uint8_t], most: uint32_t) -> uint32_t:
+def copy_head(
+    frame: cython.pointer[cython.const[Frame]], into: cython.pointer[uint8_t], most: uint32_t
+) -> uint32_t:
     """Copy the beginning of a frame; the number of bytes."""
     i: cython.int
     piece: cython.size_t
@@ -110,12 +110,8 @@ def examine(look: cython.pointer[Look], outward: cython.bint) -> cython.bint:
 @cython.exceptval(check=False)
 def is_housekeeping(look: cython.pointer[Look]) -> cython.bint:
     """Whether it is what a network needs to come up, and goes no further than the link."""
-    i: cython.int
     if look.ports and look.protocol == 17 and look.remote_port == 67 and not look.ipv6:
-        for i in range(12, 16):
-            if look.remote[i] != 255:
-                return False
-        return True
+        return word(look.remote + 12) == 0xFFFF and word(look.remote + 14) == 0xFFFF
     if not look.ipv6:
         return False
     near: cython.bint = look.remote[0] == 0xFF and look.remote[1] == 0x02
@@ -375,7 +371,9 @@ def slot(look: cython.pointer[cython.const[Look]]) -> uint32_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def matches(flow: cython.pointer[cython.const[Flow]], look: cython.pointer[cython.const[Look]]) -> cython.bint:
+def matches(
+    flow: cython.pointer[cython.const[Flow]], look: cython.pointer[cython.const[Look]]
+) -> cython.bint:
     return (
         flow.remote_port == look.remote_port
         and flow.local_port == look.local_port

@@ -91,7 +91,9 @@ def _clear(path: str, kind: int) -> None:
             return
         except OSError:
             pass
-    raise NetworkBusyError(f"{path} is served by another program", fix="end that program or take another path")
+    raise NetworkBusyError(
+        f"{path} is served by another program", fix="end that program or take another path"
+    )
 
 
 def forget(endpoint: Endpoint) -> None:

@@ -44,8 +44,8 @@ class FdLink:
     """A link with a file descriptor for each queue pair; one `read` and one `writev` for each frame.
 
     ``header_size`` is 12 for descriptors that carry a virtio_net_hdr before every frame, else 0. Descriptors
-    are non-blocking, and the link's from now on. Subclasses give them with `set_fd`, and tell of their carrier
-    with `set_carrier`.
+    are non-blocking, and the link's from now on. Subclasses give them with `set_fd`, and tell of their
+    carrier with `set_carrier`.
     """
 
     def __cinit__(self) -> None:
@@ -119,7 +119,7 @@ class FdLink:
         """Readable when a frame came for this queue; it stays the same as long as the link lives."""
         return self.lanes[queue].watch if 0 <= queue < self.lane_count else -1
 
-    def put(self, queue, frames, count):  # noqa: D102 -- see the .pxd
+    def put(self, queue, frames, count):
         i: cython.int
         result: cython.int
         taken: cython.int = 0
@@ -195,7 +195,7 @@ class FdLink:
         atomic.add_u64(cython.address(self.refused), 1, atomic.RELAXED)
         return LOSS_REFUSED
 
-    def receive(self, queue, budget):  # noqa: D102 -- see the .pxd
+    def receive(self, queue, budget):
         offered: cython.int
         taken: cython.int
         moved: cython.int = 0
@@ -270,7 +270,7 @@ class FdLink:
                 return -errno
 
     def lose(self, lane, error):
-        """Stop to wait for a descriptor that will never bring a frame again, or it would be readable forever."""
+        """Wait no more for a descriptor that will bring no frame again, or it would be readable forever."""
         self.last_error = error
         epoll_ctl(lane.watch, EPOLL_CTL_DEL, lane.fd, cython.NULL)
         with cython.gil:

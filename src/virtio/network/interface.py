@@ -29,9 +29,9 @@ RTATTR = struct.Struct("=HH")
 
 
 class State(NamedTuple):
-    """How an interface stands: ``mtu`` in bytes, None if that was not said."""
+    """How an interface stands: ``number`` is its index, ``mtu`` in bytes, None if that was not said."""
 
-    index: int
+    number: int
     exists: bool
     up: bool
     mtu: int | None
@@ -130,7 +130,7 @@ class Interface:
                 if self._wake in ready:
                     return
                 for state in self._heard():
-                    if state.index == self.index:
+                    if state.number == self.index:
                         tell(state)
 
     def _heard(self) -> list[State]:

@@ -32,13 +32,14 @@ class Dialer(ABC):
     def dial(self, pause: Callable[[int | None, float | None], bool]) -> socket.socket | None:
         """The next connection; None: not now, or the keeper was told to stop.
 
-        ``pause(fd, seconds)`` waits until a descriptor (None: nothing) is readable or time is up (None: never),
-        and is true if the keeper was told to stop.
+        ``pause(fd, seconds)`` waits until a descriptor (None: nothing) is readable or time is up (None:
+        never), and is true if the keeper was told to stop.
         """
 
-    def hung_up(self) -> None:
+    def hung_up(self) -> None:  # noqa: B027 -- most have nothing to do then
         """The connection that `dial` gave is over."""
 
+    @abstractmethod
     def close(self) -> None:
         """No more connections are wanted."""
 

@@ -60,7 +60,7 @@ def _open_queues(interface: Interface, queues: int) -> list[int]:
     fds: list[int] = []
     try:
         for _ in range(queues):
-            fds.append(_open(path))  # noqa: PERF401 -- those that were opened must be closed
+            fds.append(_open(path))
             inside(interface.namespace, lambda: tun.attach(fds[-1], interface.name, queues > 1))
             tun.prepare(fds[-1])
     except BaseException:

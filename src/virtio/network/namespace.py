@@ -40,7 +40,12 @@ def inside(namespace: str | None, function: Callable[[], Result]) -> Result:
         return function()
     fd = os.open(path_of(namespace), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return _on_a_thread(lambda: (_enter(fd, namespace), function())[1])
+
+        def run() -> Result:
+            _enter(fd, namespace)
+            return function()
+
+        return _on_a_thread(run)
     finally:
         os.close(fd)
 

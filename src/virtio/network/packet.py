@@ -42,7 +42,7 @@ def checksum(data: bytes) -> int:
     """The internet checksum (RFC 1071)."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -78,7 +78,11 @@ def udp_frame(datagram: Datagram) -> bytes:
     length = 8 + len(datagram.data)
     ports = struct.pack("!HHH", datagram.source_port, datagram.target_port, length)
     pseudo = source + target + struct.pack("!IHH", length, 0, UDP)
-    body = ports + struct.pack("!H", checksum(pseudo + ports + b"\0\0" + datagram.data) or 0xFFFF) + datagram.data
+    body = (
+        ports
+        + struct.pack("!H", checksum(pseudo + ports + b"\0\0" + datagram.data) or 0xFFFF)
+        + datagram.data
+    )
     ethernet = datagram.target_mac + datagram.source_mac
     if datagram.source.version == 6:
         header = struct.pack("!IHBB", 6 << 28, length, UDP, 64) + source + target

@@ -33,8 +33,8 @@ class Policy:
     """Addresses, networks and names that are allowed, and the addresses that the names turned out to have.
 
     ``allowed`` are words such as ``192.0.2.1``, ``2001:db8::/32``, ``example.org`` and ``*.example.org``
-    (everything below it). Names are asked for at ``resolvers``, or at those that the network announces. Thread
-    safe.
+    (everything below it). Names are asked for at ``resolvers``, or at those that the network announces.
+    Thread safe.
     """
 
     def __init__(
@@ -65,7 +65,8 @@ class Policy:
             labels = plain.split(".")
             if not all(label.replace("-", "a").replace("_", "a").isalnum() for label in labels):
                 raise NetworkUrlError(
-                    f"allow={word}: neither an address nor a name", fix="write ADDRESS, NETWORK/LENGTH or NAME"
+                    f"allow={word}: neither an address nor a name",
+                    fix="write ADDRESS, NETWORK/LENGTH or NAME",
                 ) from None
             if name == plain:
                 self._names.add(name)

@@ -73,7 +73,7 @@ def _adopt(location: Location, kind: socket.SocketKind) -> socket.socket:
 
 
 def open_dgram(location: Location) -> Link:
-    """Open ``dgram:REMOTE?local=LOCAL``, each a PATH or HOST:PORT, or ``dgram:?fd=N``, a socket that is open."""
+    """Open ``dgram:REMOTE?local=LOCAL``, each a PATH or HOST:PORT, or ``dgram:?fd=N``, an open socket."""
     location.only("local", "remote", "fd")
     if "fd" in location.options:
         sock = _adopt(location, socket.SOCK_DGRAM)
@@ -88,7 +88,8 @@ def _bound_dgram(location: Location) -> Link:
     to, at = location.rest or location.options.get("remote", ""), location.options.get("local", "")
     if not to or not at:
         raise NetworkUrlError(
-            f"{location.url}: needs where to send to and where to receive", fix="write dgram:REMOTE?local=LOCAL"
+            f"{location.url}: needs where to send to and where to receive",
+            fix="write dgram:REMOTE?local=LOCAL",
         )
     remote, local = endpoint.parse(to), endpoint.parse(at)
     if remote.family != local.family:

@@ -1,4 +1,4 @@
-"""Frames on a byte stream, each after its length: 4 bytes, most significant first, as QEMU and passt have it."""
+"""Frames on a byte stream, each after its length (4 bytes, most significant first), as QEMU has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy, memmove, memset
 from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.memory import atomic
-from cython.cimports.virtio.network.fd_link import ARENA, EPOLL_CTL_DEL, Lane, epoll_ctl, flatten
+from cython.cimports.virtio.network.fd_link import ARENA, EPOLL_CTL_DEL, epoll_ctl, flatten
 from cython.cimports.virtio.network.frame import BURST, LONGEST_FRAME
 
 from virtio.errors import NetworkFramingError
@@ -161,7 +161,7 @@ class StreamLink:
 
     # Sending
 
-    def put(self, queue, frames, count):  # noqa: D102 -- see the .pxd
+    def put(self, queue, frames, count):
         taken: cython.int
         pthread_mutex_lock(cython.address(self.sending))
         taken = self.send_all(frames, count)

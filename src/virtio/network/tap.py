@@ -136,7 +136,7 @@ def _open_queues(name: str, queues: int) -> list[int]:
     fds: list[int] = []
     try:
         for _ in range(queues):
-            fds.append(tun.open_tap(name, queues > 1))  # noqa: PERF401 -- those that were opened must be closed
+            fds.append(tun.open_tap(name, queues > 1))
     except BaseException:
         _close_all(fds)
         raise

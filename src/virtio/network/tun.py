@@ -25,7 +25,9 @@ TUNSETIFF, TUNSETPERSIST, TUNSETOWNER, TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0
 TUNSETVNETHDRSZ, TUNSETQUEUE, TUNSETVNETLE = 0x400454D8, 0x400454D9, 0x400454DC
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 0x0100
 IFF_ATTACH_QUEUE, IFF_DETACH_QUEUE = 0x0200, 0x0400
-TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN, TUN_F_UFO, TUN_F_USO4, TUN_F_USO6 = (1 << n for n in range(7))
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN, TUN_F_UFO, TUN_F_USO4, TUN_F_USO6 = (
+    1 << n for n in range(7)
+)
 IFREQ = struct.Struct("=16sH22x")
 HEADER_SIZE = 12
 
@@ -40,7 +42,7 @@ ALWAYS = (net.F_CSUM, net.F_HOST_TSO4, net.F_HOST_TSO6, net.F_HOST_ECN, net.F_HO
 
 
 def open_tap(name: str, multi_queue: bool) -> int:
-    """Open the tap ``name``, which is made if it does not exist, and one more queue of it with ``multi_queue``.
+    """Open the tap ``name``, which is made if it does not exist; with ``multi_queue`` one more queue of it.
 
     In the namespace of this thread. Raises a NetworkError that says why not.
     """

@@ -145,9 +145,7 @@ class UserLink(StreamLink):
 
 def open_user(location: Location) -> Link:
     """Open ``user:``; NetworkExtraError without passt."""
-    location.only(
-        "forward", "dns", "mtu", "address", "gateway", "host", "ipv4", "ipv6", "passt"
-    )
+    location.only("forward", "dns", "mtu", "address", "gateway", "host", "ipv4", "ipv6", "passt")
     if location.rest:
         raise NetworkUrlError(f"{location.url}: user: takes options only", fix="write user:?forward=...")
     command = [_program(location), *arguments(location)]
@@ -200,7 +198,8 @@ def _forward(location: Location, rule: str) -> list[str]:
     found = FORWARD.fullmatch(rule)
     if found is None or not 0 < int(found[3]) < 65536 or not 0 < int(found[4]) < 65536:
         raise NetworkUrlError(
-            f"{location.url}: forward={rule} is no forward", fix="write forward=tcp:[ADDRESS/]HOSTPORT:GUESTPORT"
+            f"{location.url}: forward={rule} is no forward",
+            fix="write forward=tcp:[ADDRESS/]HOSTPORT:GUESTPORT",
         )
     option = "--tcp-ports" if found[1] == "tcp" else "--udp-ports"
     return [option, f"{found[2] or LOOPBACK}/{found[3]}:{found[4]}"]

@@ -61,7 +61,7 @@ class CollectSink:
         if link is not None:
             link.connect(self, queues)
 
-    def put(self, queue, frames, count):  # noqa: D102 -- Sink's
+    def put(self, queue, frames, count):
         with cython.gil:
             return self.collect(queue, frames, count)
 
@@ -111,7 +111,7 @@ class CollectSink:
         return taken
 
     def wait(self, count: int = 1, timeout: float = 10.0, queue: int = 0) -> list[Collected]:
-        """Wait for ``count`` frames, driving the link if it needs that; TimeoutError with what came instead."""
+        """Wait for ``count`` frames, driving the link if it needs that. Raises TimeoutError."""
         end = time.monotonic() + timeout
         watch = self.link.receive_fd(queue)
         while len(self.waiting) < count:
