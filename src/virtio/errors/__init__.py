@@ -21,6 +21,7 @@
      |    +-- DeviceGoneError   the device we drove went away
      |    +-- DeviceTimeoutError  the device we drive does not answer
      |    +-- RefusedError      the other side answered a request with a failure
+     |    +-- NetworkFramingError  a stream of frames with a length that none has
      +-- RequestFailedError     the device answered: no
      |    +-- DeviceIOError     it tried and failed
      |    +-- UnsupportedRequestError  it does not do that
@@ -33,6 +34,8 @@
           +-- ArenaExhaustedError  no shared memory left for requests
           +-- IoUringError      io_uring that was insisted on and cannot be had
           +-- NetworkError      a NIC's link that cannot be used
+          |    +-- NetworkMissingError, NetworkPermissionError, NetworkBusyError, NetworkKindError,
+          |        NetworkExtraError
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
                    StorageSizeError, StorageDirectError, StorageFormatError
@@ -71,7 +74,16 @@ from virtio.errors.base import (
     UsageError,
     VirtioError,
 )
-from virtio.errors.network import NetworkError, NetworkUrlError
+from virtio.errors.network import (
+    NetworkBusyError,
+    NetworkError,
+    NetworkExtraError,
+    NetworkFramingError,
+    NetworkKindError,
+    NetworkMissingError,
+    NetworkPermissionError,
+    NetworkUrlError,
+)
 from virtio.errors.ring import (
     RING_FAULTS,
     AddressWrapError,
@@ -145,7 +157,13 @@ __all__ = [
     "LengthOverflowError",
     "LengthZeroError",
     "MemoryGoneError",
+    "NetworkBusyError",
     "NetworkError",
+    "NetworkExtraError",
+    "NetworkFramingError",
+    "NetworkKindError",
+    "NetworkMissingError",
+    "NetworkPermissionError",
     "NetworkUrlError",
     "NotSharedError",
     "PeerError",

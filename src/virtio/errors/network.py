@@ -2,15 +2,72 @@
 
 from __future__ import annotations
 
-from virtio.errors.base import HostError, UsageError
+from virtio.errors.base import HostError, PeerError, UsageError
 
-__all__ = ["NetworkError", "NetworkUrlError"]
+__all__ = [
+    "NetworkBusyError",
+    "NetworkError",
+    "NetworkExtraError",
+    "NetworkFramingError",
+    "NetworkKindError",
+    "NetworkMissingError",
+    "NetworkPermissionError",
+    "NetworkUrlError",
+]
 
 
 class NetworkError(HostError):
     """A NIC's link cannot be opened or used: an interface that is missing, not permitted or in use."""
 
     code = "E-NET"
+
+
+class NetworkMissingError(NetworkError):
+    """The interface, namespace, bridge, socket or device file that a link needs is not there."""
+
+    code = "E-NET-MISSING"
+
+
+class NetworkPermissionError(NetworkError):
+    """The kernel does not let this user do that to the network.
+
+    Making an interface, and changing one, takes CAP_NET_ADMIN in its network namespace. A tap that root made
+    for a user (``ip tuntap add dev NAME mode tap user USER``) may be opened by that user without it.
+    """
+
+    code = "E-NET-PERMISSION"
+    fix = "run it as root, or have root make the interface: ip tuntap add dev NAME mode tap user USER"
+
+
+class NetworkBusyError(NetworkError):
+    """Another program has the interface, or the address, and it cannot be had twice."""
+
+    code = "E-NET-BUSY"
+    fix = "end the other program, or take another name"
+
+
+class NetworkKindError(NetworkError):
+    """There is an interface of that name, and it is no tap, or one with another number of queues."""
+
+    code = "E-NET-KIND"
+    fix = "take another name; `ip -details link show dev NAME` says what it is"
+
+
+class NetworkExtraError(NetworkError):
+    """A link needs a program or a Python package that is not installed; the others work without it."""
+
+    code = "E-NET-EXTRA"
+
+
+class NetworkFramingError(PeerError):
+    """The program at the other end of a ``stream:`` link sent a length that no frame has.
+
+    Each frame comes after its length, 4 bytes, most significant first. What follows a wrong one cannot be
+    understood: the connection is closed, and made anew if the link does that.
+    """
+
+    code = "E-NET-FRAMING"
+    fix = "the other end must speak the protocol of QEMU's -netdev stream"
 
 
 class NetworkUrlError(UsageError):
