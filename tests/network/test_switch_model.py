@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from virtio.network.switch import Port, PortSettings, Switch
-from virtio.testing.frames import HEADER_FIELDS, CollectSink, put_frames
+from virtio.testing.bursts import HEADER_FIELDS, CollectSink, put_frames
 
 from .ethernet import BROADCAST, frame, station
 from .switch_model import Delivery, ModelSwitch

@@ -1,7 +1,7 @@
 """A learning switch: between the NICs of one process, and of several through a socket.
 
 >>> from virtio.network.switch import PortSettings, Switch
->>> from virtio.testing.frames import CollectSink, put_frames
+>>> from virtio.testing.bursts import CollectSink, put_frames
 >>> switch = Switch("lan")
 >>> ports = [switch.add(PortSettings(vlan=vlan)) for vlan in (10, 10, 20)]
 >>> sinks = [CollectSink() for port in ports]
