@@ -5,11 +5,14 @@
 {'frames': 0, 'bytes': 0}
 """
 
+from virtio.errors import NetworkUrlError, UsageError
+from virtio.network.flood import FloodLink
 from virtio.network.link import Link, Sink
 from virtio.network.null import LoopLink, NullLink
 from virtio.network.url import Location, filters, open_link, register, register_filter, schemes
 
 __all__ = [
+    "FloodLink",
     "Link",
     "Location",
     "LoopLink",
@@ -22,6 +25,8 @@ __all__ = [
     "schemes",
 ]
 
+SIZES = ("size", "burst")  # options of flood:
+
 
 def _open_null(location: Location) -> Link:
     location.only()
@@ -33,5 +38,14 @@ def _open_loop(location: Location) -> Link:
     return LoopLink()
 
 
+def _open_flood(location: Location) -> Link:
+    location.only(*SIZES)
+    try:
+        return FloodLink(**{name: int(value) for name, value in location.options.items() if name in SIZES})
+    except (ValueError, UsageError) as error:
+        raise NetworkUrlError(f"{location.url}: {error}") from None
+
+
+register("flood", _open_flood)
 register("null", _open_null)
 register("loop", _open_loop)
