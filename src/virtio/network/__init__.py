@@ -47,5 +47,12 @@ def _open_flood(location: Location) -> Link:
 
 
 register("flood", _open_flood)
+def _open_switch(location: Location) -> Link:
+    from virtio.network.switch.named import open_switch
+
+    return open_switch(location)
+
+
+register("switch", _open_switch)
 register("null", _open_null)
 register("loop", _open_loop)

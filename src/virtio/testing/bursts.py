@@ -48,7 +48,7 @@ def as_dict(header: cython.pointer[cython.const[NetHeader]]) -> dict:
 class CollectSink(Sink):
     """Keeps what it is given in ``frames``, as bytes and header; with ``limit``, only so many."""
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: object = None) -> None:
         self.frames = []
         self.limit = limit
 

@@ -14,6 +14,25 @@
 
 from virtio.network.switch.fabric import COUNTERS, Port, Switch
 from virtio.network.switch.fdb import Fdb, Station
+from virtio.network.switch.named import add_uplink, named_switches
+from virtio.network.switch.protocol import describe
+from virtio.network.switch.server import SwitchServer
 from virtio.network.switch.settings import PortSettings
+from virtio.network.switch.shared import SharedPort, query
+from virtio.network.switch.uplink import Uplink
 
-__all__ = ["COUNTERS", "Fdb", "Port", "PortSettings", "Station", "Switch"]
+__all__ = [
+    "COUNTERS",
+    "Fdb",
+    "Port",
+    "PortSettings",
+    "SharedPort",
+    "Station",
+    "Switch",
+    "SwitchServer",
+    "Uplink",
+    "add_uplink",
+    "describe",
+    "named_switches",
+    "query",
+]

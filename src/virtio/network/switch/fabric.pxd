@@ -125,4 +125,9 @@ cdef class Port(Link):
     cdef readonly object settings   # PortSettings
     cdef readonly str port_name
     cdef readonly int number        # -1: closed
+    # The settings as a Member has them.
+    cdef Rules rules
+    cdef bint isolated
+    cdef bint monitor
+    cdef uint64_t storm
     cdef uint64_t *counters         # ALL_COUNTERS, aligned

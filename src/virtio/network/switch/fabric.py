@@ -98,6 +98,14 @@ room (``full``) or none is connected (``down``).
 
 
 @cython.cfunc
+def refuse_inside() -> object:
+    """UsageError on a thread that is in a switch's `put`: to wait for that would be to wait for itself."""
+    if depth > 0:
+        raise UsageError("a switch's ports cannot change while it hands over a frame on the same thread")
+    return None
+
+
+@cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def count_up(counters: cython.pointer[uint64_t], which: cython.int, by: uint64_t) -> cython.void:
@@ -157,9 +165,10 @@ class Switch:
         """The port of that name."""
         return next((port for port in self.ports if port.port_name == name), None)
 
-    def add(self, settings: PortSettings | None = None) -> Port:
-        """Make a port. NetworkUrlError if its name is taken, NetworkError if there are too many."""
+    def add(self, settings: PortSettings | None = None, kind: type[Port] | None = None) -> Port:
+        """Make a port, a `Port` unless ``kind`` is a subclass. NetworkUrlError if its name is taken, NetworkError if there are too many."""
         chosen = settings or PortSettings()
+        refuse_inside()
         with self.changing:
             if chosen.port and self.find(chosen.port) is not None:
                 raise NetworkUrlError(f"switch {self.name} has a port {chosen.port} already")
@@ -168,13 +177,18 @@ class Switch:
                 raise NetworkError(f"switch {self.name} has {MAX_PORTS} ports, and no more")
             if number == len(self.slots):
                 self.slots.append(None)
-            port = Port(self, chosen, number)
+            port = (kind or Port)(self, chosen, number)
             self.slots[number] = port
-            self.replace()
+            try:
+                self.replace()
+            except BaseException:
+                self.slots[number] = None
+                raise
         return port
 
     def remove(self, port: Port) -> None:
         """Take a port out and forget its stations: when this returns, no thread is in its guest's `put`."""
+        refuse_inside()
         with self.changing:
             number: cython.int = port.number
             if number < 0:
@@ -190,6 +204,7 @@ class Switch:
 
     def changed(self) -> None:
         """Have what ports are connected to take effect; returns when nothing else is in use any more."""
+        refuse_inside()
         with self.changing:
             self.replace()
 
@@ -208,8 +223,6 @@ class Switch:
         limit: cython.int = len(self.slots)
         old: cython.p_void
         size: cython.size_t = cython.sizeof(Snapshot) + limit * cython.sizeof(Member)
-        if depth > 0:
-            raise UsageError("a switch's ports cannot change while it hands over a frame on the same thread")
         snapshot = cython.cast(cython.pointer[Snapshot], calloc(1, size))
         if snapshot == cython.NULL:
             raise MemoryError
@@ -242,11 +255,11 @@ class Switch:
             if sink is not None:
                 member.sink = cython.cast(cython.pointer[PyObject], sink)
             member.counters = port.counters
-            fill_rules(cython.address(member.rules), port.settings)
-            member.isolated = port.settings.isolated
-            member.monitor = bool(port.settings.mirror)
-            member.storm = port.settings.storm
-            for watched in self.ports:
+            member.rules = port.rules
+            member.isolated = port.isolated
+            member.monitor = port.monitor
+            member.storm = port.storm
+            for watched in self.ports if port.monitor else ():
                 if watched is not port and not watched.settings.mirror and watches(port, watched):
                     other = watched.number
                     member.watches[other >> 6] |= cython.cast(uint64_t, 1) << (other & 63)
@@ -544,6 +557,10 @@ class Port(Link):
         self.settings = settings
         self.number = number
         self.port_name = settings.port or f"port{number}"
+        fill_rules(cython.address(self.rules), settings)
+        self.isolated = settings.isolated
+        self.monitor = bool(settings.mirror)
+        self.storm = settings.storm
 
     def __dealloc__(self) -> None:
         free(self.counters)
