@@ -52,7 +52,9 @@ def vlan_in(port: PortSettings, frame: Parsed) -> tuple[int, bool] | None:
     return (named, False) if port.trunk is not None and named in port.members else None
 
 
-def frame_out(port: PortSettings, frame: Parsed, vlan: int, opaque: bool, entered_plain: bool) -> Parsed | None:
+def frame_out(
+    port: PortSettings, frame: Parsed, vlan: int, opaque: bool, entered_plain: bool
+) -> Parsed | None:
     """What leaves by a port; None: nothing."""
     if opaque:
         return frame if is_plain(port) else None

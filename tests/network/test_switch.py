@@ -193,7 +193,9 @@ def test_by_url() -> None:
     assert named_switches() == []
 
 
-@pytest.mark.parametrize("url", ["switch:", "switch:x?colour=1", "switch:x?vlan=9999", "switch:x?size=99999999"])
+@pytest.mark.parametrize(
+    "url", ["switch:", "switch:x?colour=1", "switch:x?vlan=9999", "switch:x?size=99999999"]
+)
 def test_urls_that_cannot_be(url: str) -> None:
     with pytest.raises(NetworkUrlError):
         open_link(url)
@@ -217,7 +219,9 @@ def test_an_uplink_by_url() -> None:
     assert named_switches() == []
 
 
-UDP = bytes.fromhex("0800 4500 0020 0000 0000 4011 0000 0a000001 0a000002 0400 0035 000c 0000 61626364".replace(" ", ""))
+UDP = bytes.fromhex(
+    "0800 4500 0020 0000 0000 4011 0000 0a000001 0a000002 0400 0035 000c 0000 61626364".replace(" ", "")
+)
 
 
 class Simple(LoopLink):
@@ -281,7 +285,9 @@ def test_ports_are_many_but_not_too_many() -> None:
 
 def sequence(sender: int, count: int) -> list[bytes]:
     return [
-        frame(BROADCAST if n % 7 == 0 else station(100 + n % 2), station(sender), payload=n.to_bytes(4, "big"))
+        frame(
+            BROADCAST if n % 7 == 0 else station(100 + n % 2), station(sender), payload=n.to_bytes(4, "big")
+        )
         for n in range(count)
     ]
 

@@ -84,7 +84,9 @@ class SwitchMachine(RuleBasedStateMachine):
         assert put_frames(self.ports[name], frames, header=header, cut=cut) == len(frames)
         wanted: dict[str, list[Delivery]] = {other: [] for other in self.ports}
         for raw in frames:
-            for other, delivery in self.model.put(name, raw, {field: header[field] for field in HEADER_FIELDS}):
+            for other, delivery in self.model.put(
+                name, raw, {field: header[field] for field in HEADER_FIELDS}
+            ):
                 wanted[other].append(delivery)
         for other, sink in self.sinks.items():
             got = sink.frames[sink_before[other] :]

@@ -47,6 +47,8 @@ def _open_flood(location: Location) -> Link:
 
 
 register("flood", _open_flood)
+
+
 def _open_switch(location: Location) -> Link:
     from virtio.network.switch.named import open_switch
 

@@ -77,9 +77,7 @@ class Fdb:
 
     def where(self, address: str, vlan: int, now: int) -> int | None:
         """The port of a station, if it is known and not too old."""
-        found: cython.int = port_of(
-            cython.address(self.table), key_of(parse_address(address), vlan), now
-        )
+        found: cython.int = port_of(cython.address(self.table), key_of(parse_address(address), vlan), now)
         return None if found == NOWHERE else found
 
     def flush(self, port: int) -> None:
@@ -101,9 +99,7 @@ class Fdb:
             for i in range(self.table.mask + 1):
                 bucket = self.table.buckets + i
                 for way in range(WAYS):
-                    if bucket.keys[way] and alive(
-                        cython.address(self.table), bucket.stamps[way], present
-                    ):
+                    if bucket.keys[way] and alive(cython.address(self.table), bucket.stamps[way], present):
                         key: uint64_t = bucket.keys[way]
                         octets = (key & 0xFFFFFFFFFFFF).to_bytes(6, "big")
                         age: int32_t = present - bucket.stamps[way]
@@ -123,9 +119,7 @@ class Fdb:
                 return KNOWN
             if alive(cython.address(self.table), place.stamp, now):
                 # At worst this keeps a station alive that has just taken the place, and was just heard of.
-                atomic.store_u32(
-                    cython.address(place.bucket.stamps[place.way]), now, atomic.RELAXED
-                )
+                atomic.store_u32(cython.address(place.bucket.stamps[place.way]), now, atomic.RELAXED)
                 return KNOWN
         if exchange_int(cython.address(self.table.writing), 1, atomic.ACQUIRE) != 0:
             return BUSY
@@ -146,9 +140,7 @@ class Fdb:
             self.write(place.bucket, place.way, key, port, now)
             return MOVED if place.port != port and alive(table, place.stamp, now) else NEW
         for choice in range(2):
-            bucket = table.buckets + (
-                (first_choice(key) if choice == 0 else second_choice(key)) & table.mask
-            )
+            bucket = table.buckets + ((first_choice(key) if choice == 0 else second_choice(key)) & table.mask)
             for way in range(WAYS):
                 if bucket.keys[way] == 0 or not alive(table, bucket.stamps[way], now):
                     self.write(bucket, way, key, port, now)

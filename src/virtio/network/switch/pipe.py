@@ -71,9 +71,7 @@ class Outlet(Sink):
         done: cython.int = 0
         result: cython.int
         while done < batch.count:
-            result = sendmmsg(
-                self.fd, batch.messages + done, batch.count - done, MSG_DONTWAIT | MSG_NOSIGNAL
-            )
+            result = sendmmsg(self.fd, batch.messages + done, batch.count - done, MSG_DONTWAIT | MSG_NOSIGNAL)
             if result > 0:
                 done += result
             elif errno == EMSGSIZE:
@@ -180,7 +178,6 @@ class Inlet:
             frame.length = length - PREFIX
             good[0] += 1
         return 0
-
 
 
 class PipeLink(Link):

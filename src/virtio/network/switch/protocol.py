@@ -56,7 +56,9 @@ def encode(kind: Message, body: bytes = b"") -> bytes:
 def decode(packet: bytes) -> tuple[Message, bytes]:
     """The opposite. Raises NetworkError."""
     if len(packet) < 2 or packet[1] != VERSION:
-        raise NetworkError("the program at the other end does not speak version 1 of a shared switch's messages")
+        raise NetworkError(
+            "the program at the other end does not speak version 1 of a shared switch's messages"
+        )
     try:
         return Message(packet[0]), packet[2:]
     except ValueError:

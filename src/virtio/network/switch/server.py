@@ -158,6 +158,9 @@ class SwitchServer:
             self._refuse(session, str(error))
         except OSError:
             self._end(session)
+        except Exception:  # whatever one peer brought about, the others are served on
+            logger.exception("a port of switch %s failed", self.switch.name)
+            self._end(session)
 
     def _forward(self, session: Session, port: Port) -> None:
         moved = self._inlet.pump(session.socket.fileno(), port)

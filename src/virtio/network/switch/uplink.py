@@ -95,9 +95,7 @@ class Uplink:
         taken: cython.int = 0
         while start < count:
             end = start
-            while end < count and finished(
-                cython.address(frames[end].header), self.takes, frames + end
-            ):
+            while end < count and finished(cython.address(frames[end].header), self.takes, frames + end):
                 end += 1
             if end > start:
                 taken += self.link.put(queue, frames + start, end - start)
