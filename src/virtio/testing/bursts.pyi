@@ -1,9 +1,14 @@
 from collections.abc import Mapping, Sequence
 
+from typing_extensions import disjoint_base
+
 from virtio.network.link import Link, Sink
+
+__all__ = ["CollectSink", "put_frames", "receive_frames"]
 
 HEADER_FIELDS: tuple[str, ...]
 
+@disjoint_base
 class CollectSink(Sink):
     frames: list[tuple[bytes, dict[str, int]]]
     limit: int | None

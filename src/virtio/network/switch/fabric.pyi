@@ -1,10 +1,15 @@
+from typing_extensions import disjoint_base
+
 from virtio.network.link import Link, Sink
 from virtio.network.switch.fdb import Fdb, Station
 from virtio.network.switch.settings import PortSettings
 
+__all__ = ["COUNTERS", "EVERYTHING", "Port", "Switch"]
+
 COUNTERS: dict[str, int]
 EVERYTHING: int
 
+@disjoint_base
 class Switch:
     name: str
     fdb: Fdb
@@ -21,6 +26,7 @@ class Switch:
     def set_clock(self, seconds: int | None) -> None: ...
     def stations(self) -> list[Station]: ...
 
+@disjoint_base
 class Port(Link):
     switch: Switch
     settings: PortSettings

@@ -1,11 +1,16 @@
 from typing import NamedTuple
 
+from typing_extensions import disjoint_base
+
+__all__ = ["Fdb", "Station"]
+
 class Station(NamedTuple):
     vlan: int
     address: str
     port: int
     age: int
 
+@disjoint_base
 class Fdb:
     capacity: int
     def __init__(self, size: int = 8192, ageing: int = 300) -> None: ...

@@ -105,7 +105,9 @@ def open_switch(location: Location) -> Link:
 
 def _sizes(location: Location) -> dict[str, int]:
     options = location.options
-    sizes = {name: number(name, options[name]) for name in ("ageing", "size") if name in options}
+    sizes: dict[str, int] = {
+        name: number(name, options[name]) for name in ("ageing", "size") if name in options
+    }
     if not 1 <= sizes.get("size", 1) <= 1 << 24 or sizes.get("ageing", 0) > 1 << 20:
         raise NetworkUrlError(
             f"{location.url}: size is up to 16777216 stations, ageing up to 1048576 seconds"

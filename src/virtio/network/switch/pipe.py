@@ -183,7 +183,7 @@ class Inlet:
 class PipeLink(Link):
     """A NIC's end of a shared switch: what it sends goes to ``fd``, and `run` delivers what comes from there."""
 
-    def __cinit__(self, fd: int) -> None:
+    def __cinit__(self) -> None:
         pthread_mutex_init(cython.address(self.delivering), cython.NULL)
 
     def __init__(self, fd: int) -> None:
@@ -243,7 +243,7 @@ class PipeLink(Link):
         return result
 
     def counters(self) -> dict[str, int]:
-        """Frames ``sent`` and ``received``; ``dropped`` on the way out, and ``lost`` for want of a guest's room."""
+        """Frames ``sent``, ``received``, ``dropped`` on the way out, ``lost`` as the guest had no room."""
         return {
             "sent": self.sent,
             "received": self.received,

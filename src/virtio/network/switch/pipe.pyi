@@ -2,12 +2,15 @@ from typing_extensions import disjoint_base
 
 from virtio.network.link import Link, Sink
 
+__all__ = ["Inlet", "Outlet", "PipeLink"]
+
 @disjoint_base
 class Outlet(Sink):
     fd: int
     def __init__(self, fd: int) -> None: ...
     def lost(self) -> int: ...
 
+@disjoint_base
 class Inlet:
     invalid: int
     dropped: int

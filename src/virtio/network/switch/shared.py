@@ -97,10 +97,6 @@ class SharedPort(PipeLink):
     a second. NetworkError if it is not there, or refuses, at the beginning.
     """
 
-    def __new__(cls, path: str, settings: PortSettings | None = None) -> SharedPort:
-        """Make room for it."""
-        return super().__new__(cls, -1)
-
     def __init__(self, path: str, settings: PortSettings | None = None) -> None:
         self.path = path
         self.settings = settings or PortSettings()
