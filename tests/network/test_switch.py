@@ -48,7 +48,8 @@ def test_counters_say_why() -> None:
     assert stats["in_frames"] == 6
     assert stats["in_bytes"] == 4 * 21 + 5 + 25
     assert {name: value for name, value in stats.items() if name.startswith("dropped") and value} == {
-        "dropped_isolated": 1, "dropped_local": 1, "dropped_invalid": 2, "dropped_vlan": 1, "dropped_reserved": 1,
+        "dropped_isolated": 1, "dropped_local": 1, "dropped_invalid": 2, "dropped_vlan": 1,
+        "dropped_reserved": 1,
     }  # fmt: skip
     assert stats["learned"] == 1
 
@@ -66,7 +67,7 @@ def test_a_station_moves() -> None:
 
 def test_a_port_that_left_is_forgotten() -> None:
     switch = Switch()
-    (a, _), (b, _), (c, at_c) = plug(switch), plug(switch), plug(switch)
+    (a, _), (b, _), (_, at_c) = plug(switch), plug(switch), plug(switch)
     put_frames(b, [frame(BROADCAST, station(2))])
     assert len(switch.stations()) == 1
     b.close()
@@ -113,7 +114,7 @@ def test_reserved_addresses_if_wanted() -> None:
 
 
 def test_more_segments_than_a_sub_burst_can_hold() -> None:
-    """Frames in very many pieces go out in several parts, in order; one with more pieces than that not at all."""
+    """Frames in very many pieces go out in several parts, in order; one with too many not at all."""
     switch = Switch()
     (a, _), (_, at_b) = plug(switch, vlan=10), plug(switch, trunk=frozenset({10}))
     frames = [frame(BROADCAST, station(1), payload=bytes([n]) * 900) for n in range(8)]

@@ -122,7 +122,8 @@ def test_settings_that_a_socket_fixes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "packet",
     [
-        b"x", b"\1\2{}", b"\x09\1", b"\1\1", b"\1\1[]", b"\1\1" + b"[" * 4000, b'\1\1{"vlan": 10}', b"\1\1\xff",
+        b"x", b"\1\2{}", b"\x09\1", b"\1\1", b"\1\1[]", b"\1\1" + b"[" * 4000, b'\1\1{"vlan": 10}',
+        b"\1\1\xff",
         b'\1\1{"colour": "red"}', b'\1\1{"vlan": "5000"}', b'\1\1{"port": "\\ud800\\n"}', b"\2\1" + bytes(80),
         b'\1\1{"vlan": "' + b"9" * 4000, encode(Message.WELCOME, b"{}"), b"\1\1" + b'{"port":' + b"x" * 9000,
     ],

@@ -116,10 +116,9 @@ def _served(switch: Switch, sockets: tuple[str, ...], uplinks: tuple[str, ...]) 
         for text in sockets:
             path, fixed = _socket_and_settings(text)
             stack.callback(SwitchServer(switch, path, fixed=fixed).close)
+            where = os.path.abspath(path)
             ways = "" if fixed is None else f" ({_options(fixed.options())})"
-            say(
-                f"switch {switch.name}, at {os.path.abspath(path)}{ways}\n  a NIC joins: switch:{os.path.abspath(path)}"
-            )
+            say(f"switch {switch.name}, at {where}{ways}\n  a NIC joins: switch:{where}")
         yield
 
 

@@ -22,7 +22,7 @@ from cython.cimports.virtio.network.link import Link, Sink
 
 __all__ = ["CollectSink", "put_frames", "receive_frames"]
 
-# ruff: noqa: D102, F821 -- the .pxd declares these names and says what its methods do
+# ruff: noqa: D102 -- the .pxd declares these names and says what its methods do
 
 HEADER_FIELDS = ("flags", "gso_type", "hdr_len", "gso_size", "csum_start", "csum_offset")
 

@@ -1,8 +1,8 @@
 """The switch itself: a learning switch between any number of links, in one process.
 
 A frame is copied once, by the receiver, from the sender's memory, on the sender's thread. Nothing is locked
-meanwhile: ports stand in a snapshot that is never changed but replaced, and whoever replaces it waits until no
-thread can still see the old one. `put` always takes all frames: those for which a receiver has no room are
+meanwhile: ports stand in a snapshot that is never changed but replaced, and whoever replaces it waits until
+no thread can still see the old one. `put` always takes all frames: those for which a receiver has no room are
 dropped and counted there, as no sender may be held up by one slow receiver.
 
 Frames of a sender's queue leave in their order: for each port, a burst's frames stay a sub-burst in order,
@@ -15,7 +15,7 @@ import threading
 
 import cython
 from cython.cimports.cpython.ref import PyObject
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.time import CLOCK_MONOTONIC_COARSE, clock_gettime, timespec
@@ -35,8 +35,6 @@ from cython.cimports.virtio.network.switch.fdb import (
 )
 from cython.cimports.virtio.network.switch.grace import SLOTS, Slot, enter, leave, wait_for_readers
 from cython.cimports.virtio.network.switch.vlan import (
-    Head,
-    Membership,
     Rules,
     enter_vlan,
     is_group,
@@ -92,8 +90,8 @@ COUNTERS = {
 were dropped because: the port does not belong to their VLAN (``vlan``), they are no Ethernet frames or cannot
 carry a tag (``invalid``), they are for switches themselves (``reserved``), both ports are isolated, their
 receiver is behind the port they came from (``local``), too many were to be flooded (``storm``), switches form
-a loop (``loop``), the port is a monitor. Frames that should have left were dropped because the receiver had no
-room (``full``) or none is connected (``down``).
+a loop (``loop``), the port is a monitor. Frames that should have left were dropped because the receiver had
+no room (``full``) or none is connected (``down``).
 """
 
 
@@ -166,7 +164,10 @@ class Switch:
         return next((port for port in self.ports if port.port_name == name), None)
 
     def add(self, settings: PortSettings | None = None, kind: type[Port] | None = None) -> Port:
-        """Make a port, a `Port` unless ``kind`` is a subclass. NetworkUrlError if its name is taken, NetworkError if there are too many."""
+        """Make a port, a `Port` unless ``kind`` is a subclass.
+
+        NetworkUrlError if its name is taken, NetworkError if there are too many.
+        """
         chosen = settings or PortSettings()
         refuse_inside()
         with self.changing:

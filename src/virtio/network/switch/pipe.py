@@ -1,4 +1,4 @@
-"""Frames into and out of a shared switch's socket, many in a system call, without ever waiting for the peer."""
+"""Frames into and out of a shared switch's socket, many in a system call, never waiting for the peer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.memory import atomic
-from cython.cimports.virtio.network.frame import BURST, LONGEST_FRAME, Frame
+from cython.cimports.virtio.network.frame import BURST, Frame
 from cython.cimports.virtio.network.link import Sink
 from cython.cimports.virtio.network.switch.message import (
     FRAME_MESSAGE,
@@ -35,7 +35,7 @@ __all__ = ["Inlet", "Outlet", "PipeLink"]
 
 
 class Outlet(Sink):
-    """Sends frames to the socket ``fd``, which stays the caller's; what it has no room for, it does not take."""
+    """Sends frames to the socket ``fd``, the caller's; it does not take what that has no room for."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -142,7 +142,7 @@ class Inlet:
             messages[i].msg_hdr.msg_iovlen = 1
         count = recvmmsg(fd, messages, BURST, MSG_DONTWAIT, cython.NULL)
         if count < 0:
-            return -EAGAIN if errno == EAGAIN or errno == EINTR else -EPIPE
+            return -EAGAIN if errno in (EAGAIN, EINTR) else -EPIPE
         outcome = self.sort(messages, count, frames, segments, cython.address(good))
         if good and sink is not None:
             self.dropped += good - sink.put(0, frames, good)
@@ -181,7 +181,7 @@ class Inlet:
 
 
 class PipeLink(Link):
-    """A NIC's end of a shared switch: what it sends goes to ``fd``, and `run` delivers what comes from there."""
+    """A NIC's end of a shared switch: it sends to ``fd``, and `run` delivers what comes from there."""
 
     def __cinit__(self) -> None:
         pthread_mutex_init(cython.address(self.delivering), cython.NULL)

@@ -93,8 +93,8 @@ def query(path: str) -> dict[str, Any]:
 class SharedPort(PipeLink):
     """A port of the switch that another program serves at ``path``.
 
-    While that program is gone there is no carrier, frames are dropped and counted, and it is tried again twice
-    a second. NetworkError if it is not there, or refuses, at the beginning.
+    While that program is gone there is no carrier, frames are dropped and counted, and it is tried again
+    twice a second. NetworkError if it is not there, or refuses, at the beginning.
     """
 
     def __init__(self, path: str, settings: PortSettings | None = None) -> None:
@@ -131,7 +131,7 @@ class SharedPort(PipeLink):
         self._tell = tell
 
     def stats(self) -> dict[str, int]:
-        """Frames ``sent``, ``received``, ``dropped`` as the switch was too slow, ``lost`` as the guest was."""
+        """Frames ``sent``, ``received``, ``dropped`` for a slow switch, ``lost`` for a slow guest."""
         return self.counters()
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from virtio.network.offload import GUEST_BITS, takes_of
 
 __all__ = ["Uplink"]
 
-# ruff: noqa: D102, F821 -- the .pxd declares these names and says what its methods do
+# ruff: noqa: D102 -- the .pxd declares these names and says what its methods do
 
 TAKES_ALL = sum(1 << bit for bit in GUEST_BITS)  # a switch takes any frame, as feature bits GUEST_*
 
