@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 # What a real guest needs, and what the tests and benchmarks compare with.
 DEMO_PACKAGES := python3-venv python3-dev user-mode-linux qemu-system-x86 linux-image-cloud-amd64 busybox-static e2fsprogs
-TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-common qemu-utils seabios mount
+TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-common qemu-utils seabios mount tshark
 
 COMPILED := $(wildcard src/virtio/*/*.pxd src/virtio/*/*/*.pxd)
 # An editable install knows the modules there were: folders change when one comes or goes.

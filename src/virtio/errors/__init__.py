@@ -32,6 +32,7 @@
           +-- AddressInUseError another program serves that socket
           +-- ArenaExhaustedError  no shared memory left for requests
           +-- NetworkError      a NIC's link that cannot be used
+          |    +-- CaptureFileError  a file of frames that is damaged
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
                    StorageSizeError, StorageDirectError, StorageFormatError
@@ -69,7 +70,7 @@ from virtio.errors.base import (
     UsageError,
     VirtioError,
 )
-from virtio.errors.network import NetworkError, NetworkUrlError
+from virtio.errors.network import CaptureFileError, NetworkError, NetworkUrlError
 from virtio.errors.ring import (
     RING_FAULTS,
     AddressWrapError,
@@ -115,6 +116,7 @@ __all__ = [
     "AddressWrapError",
     "ArenaExhaustedError",
     "BufferAddressError",
+    "CaptureFileError",
     "ChainLoopError",
     "ChainMemoryError",
     "ChainOrderError",
