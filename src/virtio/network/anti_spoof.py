@@ -108,11 +108,11 @@ class AntiSpoofLink:
             at += 4
         if kind == ARP or kind == RARP:
             return self.judge_arp(data + at, size - at)
-        if kind == IPV4:
+        if kind == IPV4 and self.prefix_count > 0:
             return self.judge_ipv4(data + at, size - at)
         if kind == IPV6:
             return self.judge_ipv6(data + at, size - at)
-        return PASS if self.prefix_count == 0 else WRONG_IP
+        return PASS if self.prefix_count == 0 else WRONG_IP  # nothing else names a sender that is known here
 
     def judge_arp(self, packet, size):
         """RFC 826: sender addresses at 8 and 14, for Ethernet and IPv4."""

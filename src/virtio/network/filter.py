@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cython
+
 from virtio.network.link import Link, Sink
 
 __all__ = ["FilterLink", "Inward", "stack"]
@@ -102,6 +104,7 @@ class FilterLink:
 def stack(link: Link) -> list[Link]:
     """The filters around a link, outermost first, and the link itself last."""
     found = [link]
-    while isinstance(found[-1], FilterLink):
-        found.append(found[-1].inner)
+    while isinstance(link, FilterLink):
+        link = cython.cast(FilterLink, link).inner
+        found.append(link)
     return found

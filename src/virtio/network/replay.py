@@ -25,6 +25,9 @@ BURST = 64
 PATIENCE = 0.001
 """Seconds to wait for a guest that has no room."""
 
+MOST_READ = 1 << 20
+"""Bytes."""
+
 SHORTEST, LONGEST = 14, 65550
 """Bytes of a frame that a guest can be given."""
 
@@ -111,7 +114,7 @@ class Schedule:
         return bool(self.loops) and self.round >= self.loops
 
     def due(self, now: int, most: int = BURST) -> range:
-        """Numbers of the frames that are due; at most ``most``, and none of them twice."""
+        """Numbers of the frames that are due, at most ``most``."""
         if self.speed is None:
             end = len(self.times)
         else:
@@ -201,7 +204,7 @@ class ReplayLink(Link):
     def step(self, guest: Sink) -> int:
         """Give the guest what is due; nanoseconds until there is more to do."""
         now = self.clock()
-        due = self.schedule.due(now)
+        due = self.near(self.schedule.due(now))
         if due:
             frames = self.load(due)
             taken = put_buffers(guest, frames)
@@ -214,6 +217,13 @@ class ReplayLink(Link):
             if waits and taken < len(due):
                 return int(PATIENCE * 1e9)
         return 0 if self.schedule.finished else self.schedule.wait(self.clock())
+
+    def near(self, numbers: range) -> range:
+        """Those of the frames that one read of a sensible size gets: what is between them is read too."""
+        offsets, lengths = self.index.offsets, self.index.lengths
+        while len(numbers) > 1 and offsets[numbers[-1]] + lengths[numbers[-1]] - offsets[numbers[0]] > MOST_READ:
+            numbers = numbers[: len(numbers) // 2]
+        return numbers
 
     def load(self, numbers: range) -> list[memoryview]:
         """Frames from the file, in one read of all that lies between them."""
