@@ -25,6 +25,9 @@ BURST = 64
 PATIENCE = 0.001
 """Seconds to wait for a guest that has no room."""
 
+SHORTEST_ROUND = 10**6
+"""Nanoseconds: a capture of one moment that is looped does not become a flood."""
+
 MOST_READ = 1 << 20
 """Bytes."""
 
@@ -41,7 +44,7 @@ DIRECTIONS = {
 
 @dataclass
 class Index:
-    """Where a capture's Ethernet frames are, and when they came: nanoseconds after the first one."""
+    """Where a capture's Ethernet frames are, and when they came: nanoseconds after the file's first one."""
 
     offsets: array[int] = field(default_factory=lambda: array("q"))
     lengths: array[int] = field(default_factory=lambda: array("q"))
@@ -100,7 +103,7 @@ class Schedule:
         self.times = array("q")
         latest = 0
         for stamp in times:
-            latest = max(latest, stamp)
+            latest = max(latest, stamp - times[0])
             self.times.append(latest if speed is None else round(latest / speed))
         self.speed = speed
         self.loops = loops
@@ -124,13 +127,13 @@ class Schedule:
 
     def sent(self, count: int, now: int) -> None:
         """So many of the due frames have gone; the first of a round begins its time."""
-        if count and self.start is None:
+        if count and self.start is None and self.speed is not None:
             self.start = now
         self.next += count
         if self.next == len(self.times):
             self.next = 0
             self.round += 1
-            self.start = None
+            self.start = None if self.start is None else max(now, self.start + SHORTEST_ROUND)
 
     def wait(self, now: int) -> int:
         """Nanoseconds until the next frame is due."""
