@@ -10,7 +10,7 @@ import pytest
 
 from virtio.errors import NetworkUrlError
 from virtio.network import AntiSpoofLink, LoopLink, NullLink, open_link
-from virtio.testing.frames import CollectSink, put_frames
+from virtio.testing.bursts import CollectSink, put_frames
 
 OWN_MAC = bytes.fromhex("525400000001")
 OTHER_MAC = bytes.fromhex("525400000002")
@@ -75,16 +75,16 @@ WRONG_MACS = {
     "rarp": ethernet(0x8035, arp(OTHER_MAC, "0.0.0.0", 3)),
     "solicitation": ethernet(0x86DD, ipv6(OWN6, 58, neighbour(135, "2001:db8::1", 1, OTHER_MAC))),
     "advertisement": ethernet(0x86DD, ipv6(OWN6, 58, neighbour(136, OWN6, 2, OTHER_MAC))),
-    "second option": ethernet(
-        0x86DD, ipv6(OWN6, 58, neighbour(136, OWN6, 2) + bytes([2, 1]) + OTHER_MAC)
-    ),
+    "second option": ethernet(0x86DD, ipv6(OWN6, 58, neighbour(136, OWN6, 2) + bytes([2, 1]) + OTHER_MAC)),
     "router advertisement": ethernet(0x86DD, ipv6(LOCAL6, 58, neighbour(134, None, 1, OTHER_MAC))),
     "runt": bytes(13),
 }
 WRONG_IPS = {
     "ipv4": ethernet(0x0800, ipv4("192.0.2.8")),
     "unspecified": ethernet(0x0800, ipv4("0.0.0.0")),
-    "unspecified, not to a DHCP server": ethernet(0x0800, ipv4("0.0.0.0", 17, struct.pack(">4H", 68, 53, 8, 0))),
+    "unspecified, not to a DHCP server": ethernet(
+        0x0800, ipv4("0.0.0.0", 17, struct.pack(">4H", 68, 53, 8, 0))
+    ),
     "fragment that looks like DHCP": ethernet(0x0800, ipv4("0.0.0.0", 17, UDP_DHCP, fragment=5)),
     "tagged": ethernet(0x0800, ipv4("192.0.2.8"), tags=(0x9100, 0x8100)),
     "arp": ethernet(0x0806, arp(OWN_MAC, "192.0.2.1", 2)),
@@ -102,7 +102,9 @@ WRONG_IPS = {
     ),
     "options that never end": ethernet(0x86DD, ipv6(OWN6, 0, b"\0\xff" + bytes(600))),
     "a short advertisement": ethernet(0x86DD, ipv6(OWN6, 58, neighbour(136, OWN6)[:20])),
-    "an option of no length": ethernet(0x86DD, ipv6(OWN6, 58, neighbour(136, OWN6) + bytes([2, 0]) + OWN_MAC)),
+    "an option of no length": ethernet(
+        0x86DD, ipv6(OWN6, 58, neighbour(136, OWN6) + bytes([2, 0]) + OWN_MAC)
+    ),
     "short ipv4": ethernet(0x0800, ipv4(OWN)[:19]),
     "short ipv6": ethernet(0x86DD, ipv6(OWN6)[:39]),
     "ipv6 as ipv4": ethernet(0x0800, ipv6(OWN6)),

@@ -15,7 +15,7 @@ import pytest
 from virtio.errors import NetworkError
 from virtio.network import Capture, CaptureLink, LoopLink, NullLink, open_link, pcapng
 from virtio.network.capture_file import Interface, Packet, Statistics, read
-from virtio.testing.frames import CollectSink, put_frames
+from virtio.testing.bursts import CollectSink, put_frames
 
 FRAME = bytes.fromhex("525400000002 525400000001 0800") + bytes(range(50))
 
@@ -89,7 +89,12 @@ def test_both_directions_and_their_order(tmp_path: Path) -> None:
     link.close()
     # Recorded when taken, so an echo stands before its call; the stamps tell the order.
     found = sorted(packets(path), key=lambda packet: packet.time)
-    assert [(p.direction.name, len(p.data)) for p in found] == [("OUT", 64), ("IN", 64), ("OUT", 30), ("IN", 30)]
+    assert [(p.direction.name, len(p.data)) for p in found] == [
+        ("OUT", 64),
+        ("IN", 64),
+        ("OUT", 30),
+        ("IN", 30),
+    ]
     assert all(before <= p.time <= after for p in found)
     assert found[0].interface == Interface(1, 0, "loop:", 10**9)
 
@@ -139,7 +144,7 @@ def test_half_a_buffer_does_not_wait(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from virtio.network import Capture, CaptureLink, NullLink
-from virtio.testing.frames import put_frames
+from virtio.testing.bursts import put_frames
 link = CaptureLink(NullLink(), Capture(sys.argv[1], "nic", buffer=1 << 20))
 print("ready", flush=True)
 while True:
@@ -190,7 +195,7 @@ def test_an_old_file_is_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(NetworkError, match="cannot capture to .*: No such file"):
+    with pytest.raises(NetworkError, match=r"cannot capture to .*: No such file"):
         open_link(f"null:?pcap={tmp_path}/missing/out.pcapng")
     with pytest.raises(NetworkError, match="No space left"):
         Capture("/dev/full", "nic")
@@ -204,7 +209,7 @@ def test_a_disk_that_is_full_ends_the_capture_and_not_the_traffic(
         "import resource, signal, sys, logging; logging.basicConfig()\n"
         "from virtio.network import *\n"
         "from virtio.network.capture import *\n"
-        "from virtio.testing.frames import put_frames\n"
+        "from virtio.testing.bursts import put_frames\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "link = CaptureLink(NullLink(), Capture(sys.argv[1], 'nic', flush=0.001, buffer=1 << 20))\n"

@@ -19,7 +19,7 @@ from virtio.network import (
     stack,
 )
 from virtio.network.link import Link as LinkBase
-from virtio.testing.frames import CollectSink, put_frames, receive_frames
+from virtio.testing.bursts import CollectSink, put_frames, receive_frames
 
 FRAME = bytes(range(64))
 

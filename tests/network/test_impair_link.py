@@ -10,7 +10,7 @@ import pytest
 
 from virtio.errors import NetworkUrlError, UsageError
 from virtio.network import ImpairLink, Link, LoopLink, NullLink, Sink, open_link
-from virtio.testing.frames import CollectSink, put_frames
+from virtio.testing.bursts import CollectSink, put_frames
 
 FRAMES = [bytes([number]) * 60 for number in range(100)]
 

@@ -12,7 +12,7 @@ import pytest
 from virtio.errors import CaptureFileError, NetworkError, NetworkUrlError
 from virtio.network import ReplayLink, open_link, pcapng
 from virtio.network.replay import Schedule, index_capture
-from virtio.testing.frames import CollectSink, put_frames
+from virtio.testing.bursts import CollectSink, put_frames
 
 IN, OUT = pcapng.Direction.IN, pcapng.Direction.OUT
 MS = 10**6
@@ -130,7 +130,9 @@ def test_at_full_speed_it_waits_for_the_guest(tmp_path: Path) -> None:
 
 def test_directions(tmp_path: Path) -> None:
     kinds = [IN, OUT, pcapng.Direction.UNKNOWN, OUT]
-    path = write(tmp_path / "a", *(pcapng.packet(frame(i), i, direction=kind) for i, kind in enumerate(kinds)))
+    path = write(
+        tmp_path / "a", *(pcapng.packet(frame(i), i, direction=kind) for i, kind in enumerate(kinds))
+    )
     numbers = {name: [n for _, n in replay(path, direction=name)] for name in ("all", "in", "out")}
     assert numbers == {"all": [0, 1, 2, 3], "in": [0, 2], "out": [1, 2, 3]}
 
@@ -224,7 +226,12 @@ def test_values_that_make_no_sense(tmp_path: Path, options: str, message: str) -
 
 def test_options_of_a_url(tmp_path: Path) -> None:
     path = many(tmp_path / "a", 1)
-    for options, speed, loops in [("", 1.0, 1), ("?max", None, 1), ("?speed=max&loop=3", None, 3), ("?loop", 1, 0)]:
+    for options, speed, loops in [
+        ("", 1.0, 1),
+        ("?max", None, 1),
+        ("?speed=max&loop=3", None, 3),
+        ("?loop", 1, 0),
+    ]:
         link = open_link(f"pcap:{path}{options}")
         assert isinstance(link, ReplayLink)
         assert (link.speed, link.schedule.loops, link.name) == (speed, loops, f"pcap:{path}")

@@ -15,8 +15,16 @@ def test_times(text: str, nanoseconds: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "per_second"),
-    [("1mbit", 125_000), ("10kbit", 1250), ("1gbit", 125_000_000), ("8bit", 1), ("1kibit", 128)]
-    + [("100kbps", 100_000), ("1mbps", 10**6), ("2.5Mbit", 312_500)],
+    [
+        ("1mbit", 125_000),
+        ("10kbit", 1250),
+        ("1gbit", 125_000_000),
+        ("8bit", 1),
+        ("1kibit", 128),
+        ("100kbps", 100_000),
+        ("1mbps", 10**6),
+        ("2.5Mbit", 312_500),
+    ],
 )
 def test_rates_are_in_bits_and_bps_in_bytes(text: str, per_second: int) -> None:
     assert parse_rate(text) == per_second

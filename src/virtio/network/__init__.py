@@ -10,7 +10,7 @@ from virtio.network.anti_spoof import AntiSpoofLink
 from virtio.network.buffers import put_buffers
 from virtio.network.capture import Capture, CaptureLink
 from virtio.network.filter import FilterLink, stack
-from virtio.network.impair import Impairment, ImpairLink
+from virtio.network.impair import ImpairLink, Impairment
 from virtio.network.link import Link, Sink
 from virtio.network.null import LoopLink, NullLink
 from virtio.network.python import PythonLink

@@ -16,10 +16,8 @@ from cython.cimports.libc.stdint import uint8_t, uint16_t, uint32_t
 from cython.cimports.libc.string import memcmp, memcpy
 from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.network.copies import copy_out
-from cython.cimports.virtio.network.frame import Frame
 
 from virtio.errors import NetworkUrlError
-from virtio.network.filter import FilterLink
 from virtio.network.link import Link
 
 __all__ = ["AntiSpoofLink", "parse_mac", "parse_prefix"]
@@ -30,7 +28,9 @@ MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", re.IGNOREC
 def parse_mac(text: str) -> bytes:
     """Six bytes from ``52:54:00:12:34:56``. Raises NetworkUrlError."""
     if not MAC.fullmatch(text):
-        raise NetworkUrlError(f"mac={text}: mac is an address such as 52:54:00:12:34:56, or several with commas")
+        raise NetworkUrlError(
+            f"mac={text}: mac is an address such as 52:54:00:12:34:56, or several with commas"
+        )
     mac = bytes.fromhex(re.sub("[:-]", "", text))
     if mac[0] & 1:
         raise NetworkUrlError(f"mac={text} is a group's address; no frame comes from there")
@@ -43,7 +43,7 @@ def parse_prefix(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise NetworkUrlError(
-            f"ip={text}: ip is an address or network such as 192.0.2.7 or 2001:db8::/64, or several with commas"
+            f"ip={text}: ip is an address or network such as 192.0.2.7 or 2001:db8::/64, or several"
         ) from None
 
 
@@ -51,8 +51,8 @@ class AntiSpoofLink:
     """Drops what the guest sends under addresses other than ``macs`` and ``ips``; none given: any.
 
     IPv6 that is not listed does not pass either: a guest that is to speak it needs its link-local address or
-    ``fe80::/10`` too. What a guest without an address must send passes: DHCP from 0.0.0.0, ARP probes, and the
-    ICMPv6 of duplicate address detection, for addresses that are its own.
+    ``fe80::/10`` too. What a guest without an address must send passes: DHCP from 0.0.0.0, ARP probes, and
+    the ICMPv6 of duplicate address detection, for addresses that are its own.
     """
 
     def __init__(self, inner: Link, macs: Sequence[str] = (), ips: Sequence[str] = ()) -> None:
@@ -103,10 +103,10 @@ class AntiSpoofLink:
         if size < at or (self.mac_count > 0 and not self.own_mac(data + 6)):
             return WRONG_MAC
         kind: uint16_t = word(data + 12)
-        while (kind == VLAN or kind == SERVICE_VLAN or kind == OLD_SERVICE_VLAN) and at + 4 <= size:
+        while kind in (VLAN, SERVICE_VLAN, OLD_SERVICE_VLAN) and at + 4 <= size:
             kind = word(data + at + 2)
             at += 4
-        if kind == ARP or kind == RARP:
+        if kind in (ARP, RARP):
             return self.judge_arp(data + at, size - at)
         if kind == IPV4 and self.prefix_count > 0:
             return self.judge_ipv4(data + at, size - at)
@@ -131,7 +131,7 @@ class AntiSpoofLink:
         whole: cython.bint = not (word(packet + 6) & 0x3FFF)
         if is_zero(packet + 12, 4):
             # A DHCP client that has no address yet: UDP from port 68 to 67.
-            asks: cython.bint = packet[9] == 17 and whole and 20 <= header and header + 4 <= size
+            asks: cython.bint = packet[9] == 17 and whole and header >= 20 and header + 4 <= size
             if asks and word(packet + header) == 68 and word(packet + header + 2) == 67:
                 return PASS
         return PASS if self.own_ip(packet + 12, 4) else WRONG_IP
@@ -185,14 +185,19 @@ class AntiSpoofLink:
         while at + 8 <= size:
             if message[at + 1] == 0:
                 return WRONG_IP
-            if kind != 137 and message[at] == wanted and self.mac_count > 0 and not self.own_mac(message + at + 2):
+            if (
+                kind != 137
+                and message[at] == wanted
+                and self.mac_count > 0
+                and not self.own_mac(message + at + 2)
+            ):
                 return WRONG_MAC
             at += message[at + 1] * 8
         return PASS
 
     def own_mac(self, address):
         i: cython.int
-        for i in range(self.mac_count):
+        for i in range(self.mac_count):  # noqa: SIM110 -- runs without the GIL
             if memcmp(self.macs[i], address, 6) == 0:
                 return True
         return False
@@ -227,7 +232,7 @@ def word(data: cython.pointer[cython.const[uint8_t]]) -> uint16_t:
 @cython.exceptval(check=False)
 def is_zero(data: cython.pointer[cython.const[uint8_t]], length: cython.int) -> cython.bint:
     i: cython.int
-    for i in range(length):
+    for i in range(length):  # noqa: SIM110 -- runs without the GIL
         if data[i] != 0:
             return False
     return True

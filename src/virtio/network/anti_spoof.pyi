@@ -2,11 +2,16 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
+from typing_extensions import disjoint_base
+
 from virtio.network.filter import FilterLink
 from virtio.network.link import Link
 
+__all__ = ["AntiSpoofLink", "parse_mac", "parse_prefix"]
+
 MAC: re.Pattern[str]
 
+@disjoint_base
 class AntiSpoofLink(FilterLink):
     def __init__(self, inner: Link, macs: Sequence[str] = (), ips: Sequence[str] = ()) -> None: ...
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import cython
 from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.posix.uio import iovec

@@ -1,9 +1,9 @@
 """Writes frames to a pcapng file; no frame ever waits for the disk.
 
 The thread that has a frame appends its finished block to a buffer; the writer's thread swaps that buffer for
-an empty one when it is half full, or a second after its first frame, and writes it in one call. What finds the
-buffer full is not recorded but counted, in the file too. The file is valid up to its last whole block at any
-time.
+an empty one when it is half full, or a second after its first frame, and writes it in one call. What finds
+the buffer full is not recorded but counted, in the file too. The file is valid up to its last whole block at
+any time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 
 import cython
 from cython.cimports.libc.errno import EINTR, errno
-from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdio import snprintf
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy, memset
@@ -39,7 +39,6 @@ from cython.cimports.virtio.network.threads import (
 
 from virtio.errors import NetworkError
 from virtio.network import pcapng
-from virtio.network.filter import FilterLink
 from virtio.network.link import Link
 
 __all__ = ["Capture", "CaptureLink"]
@@ -88,7 +87,9 @@ class Capture:
             raise MemoryError
         self.fd = open_file(path)
         try:
-            self.stored = os.write(self.fd, pcapng.section_header("pyvirtio") + pcapng.interface(name, snaplen))
+            self.stored = os.write(
+                self.fd, pcapng.section_header("pyvirtio") + pcapng.interface(name, snaplen)
+            )
         except OSError as error:
             raise NetworkError(f"cannot capture to {path}: {error.strerror}") from None
         self.thread = threading.Thread(target=self.run, name="virtio-capture", daemon=True)

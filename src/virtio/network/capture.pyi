@@ -1,6 +1,11 @@
+from typing_extensions import disjoint_base
+
 from virtio.network.filter import FilterLink
 from virtio.network.link import Link
 
+__all__ = ["Capture", "CaptureLink"]
+
+@disjoint_base
 class Capture:
     @property
     def path(self) -> str: ...
@@ -13,6 +18,7 @@ class Capture:
     def close(self) -> None: ...
     def stats(self) -> dict[str, int]: ...
 
+@disjoint_base
 class CaptureLink(FilterLink):
     @property
     def capture(self) -> Capture: ...

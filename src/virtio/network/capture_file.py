@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from virtio.errors import CaptureFileError
 from virtio.network.pcapng import Block, Direction
@@ -150,7 +150,7 @@ def _read_pcapng(source: Source) -> Iterator[Record]:
             yield record
 
 
-def _name(order: str) -> str:
+def _name(order: str) -> Literal["little", "big"]:
     return "little" if order == "<" else "big"
 
 

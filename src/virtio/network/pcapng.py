@@ -69,7 +69,7 @@ def section_header(application: str) -> bytes:
 
 
 def interface(name: str, snaplen: int = 0, description: str = "") -> bytes:
-    """An Interface Description Block: Ethernet, nanoseconds; at most ``snaplen`` bytes of a frame (0: all)."""
+    """An Interface Description Block: Ethernet, nanoseconds, ``snaplen`` bytes of a frame (0: all)."""
     options = option(2, name.encode())
     if description:
         options += option(3, description.encode())

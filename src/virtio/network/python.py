@@ -27,16 +27,16 @@ __all__ = ["PythonLink", "find_handler"]
 
 logger = logging.getLogger("virtio.network")
 
-# ruff: noqa: D102, F821 -- the .pxd declares these names and says what its methods do
+# ruff: noqa: D102 -- the .pxd declares these names and says what its methods do
 
 
 class PythonLink:
     """Calls ``handler(frame, header)`` for each frame that the guest sends.
 
     ``frame`` is bytes, ``header`` a dictionary of the virtio-net header's fields: all 0 unless ``offloads``,
-    feature bits CSUM and HOST_* as a mask, lets unfinished frames come. What the handler returns, one frame, a
-    list of them or None, goes to the guest. An exception is logged once and counted. ``limit`` frames may wait
-    for the handler.
+    feature bits CSUM and HOST_* as a mask, lets unfinished frames come. What the handler returns (one frame,
+    a list of them or None) goes to the guest. An exception is logged once and counted. ``limit`` frames may
+    wait for the handler.
     """
 
     def __init__(
@@ -73,9 +73,7 @@ class PythonLink:
         return count
 
     def enqueue(self, queue, frames, count):
-        burst: cython.pointer[cython.const[Frame]] = cython.cast(
-            cython.pointer[cython.const[Frame]], frames
-        )
+        burst: cython.pointer[cython.const[Frame]] = cython.cast(cython.pointer[cython.const[Frame]], frames)
         i: cython.int
         self.counters["frames"] += count
         if self.handler is None:
@@ -84,7 +82,9 @@ class PythonLink:
             if self.queue.qsize() >= self.limit:
                 self.counters["dropped"] += count - i
                 return
-            self.queue.put((frame_bytes(cython.address(burst[i])), header_fields(cython.address(burst[i].header)), queue))
+            self.queue.put(
+                (frame_bytes(cython.address(burst[i])), header_fields(cython.address(burst[i].header)), queue)
+            )
 
     def run(self) -> None:
         """Call the handler until `close`; the target of its thread."""
@@ -93,7 +93,9 @@ class PythonLink:
             try:
                 answer = self.handler(frame, header)
                 if answer is not None:
-                    self.send([answer] if isinstance(answer, (bytes, bytearray, memoryview)) else answer, queue)
+                    self.send(
+                        [answer] if isinstance(answer, (bytes, bytearray, memoryview)) else answer, queue
+                    )
             except Exception:
                 self.counters["exceptions"] += 1
                 if not self.reported:

@@ -1,8 +1,13 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from virtio.network.link import Link
 
+__all__ = ["PythonLink", "find_handler"]
+
+@disjoint_base
 class PythonLink(Link):
     @property
     def limit(self) -> int: ...

@@ -143,10 +143,10 @@ class Schedule:
 
 
 class ReplayLink(Link):
-    """Replays ``path`` into the guest, from the moment when it first has room; what the guest sends is dropped.
+    """Replays ``path`` into the guest, from the moment when it first has room; drops what the guest sends.
 
-    Like a wire it does not wait for a guest that is too slow, unless ``speed`` is None: then it gives frames as
-    fast as they are taken. Raises CaptureFileError for a damaged file, NetworkError for one it cannot read.
+    Like a wire it does not wait for a guest that is too slow, unless ``speed`` is None: then it gives frames
+    as fast as they are taken. Raises CaptureFileError for a damaged file, NetworkError for an unreadable one.
     """
 
     def __init__(
@@ -224,7 +224,9 @@ class ReplayLink(Link):
     def near(self, numbers: range) -> range:
         """Those of the frames that one read of a sensible size gets: what is between them is read too."""
         offsets, lengths = self.index.offsets, self.index.lengths
-        while len(numbers) > 1 and offsets[numbers[-1]] + lengths[numbers[-1]] - offsets[numbers[0]] > MOST_READ:
+        while (
+            len(numbers) > 1 and offsets[numbers[-1]] + lengths[numbers[-1]] - offsets[numbers[0]] > MOST_READ
+        ):
             numbers = numbers[: len(numbers) // 2]
         return numbers
 
@@ -239,7 +241,10 @@ class ReplayLink(Link):
         return [data[offsets[n] - start : offsets[n] - start + lengths[n]] for n in numbers]
 
     def stats(self) -> dict[str, int]:
-        """``frames`` and ``bytes`` given to the guest, ``dropped`` for lack of room; of the file: ``skipped``, ``cut``."""
+        """``frames`` and ``bytes`` given to the guest, ``dropped`` for lack of room.
+
+        Of the file: ``skipped`` frames cannot be given, ``cut`` ones were not captured whole.
+        """
         return {**self.counters, "skipped": self.index.skipped, "cut": self.index.cut}
 
     def close(self) -> None:

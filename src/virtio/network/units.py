@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 __all__ = ["parse_count", "parse_percent", "parse_rate", "parse_size", "parse_time"]
 
@@ -18,11 +19,20 @@ TIMES |= {"ns": 1, "nsec": 1, "nsecs": 1}
 
 PREFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 PREFIXES |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-RATES = {f"{prefix}bit": factor / 8 for prefix, factor in PREFIXES.items()}
+RATES: dict[str, float] = {f"{prefix}bit": factor / 8 for prefix, factor in PREFIXES.items()}
 RATES |= {f"{prefix}bps": factor for prefix, factor in PREFIXES.items()}
 """Bytes in a second: tc's bps are bytes."""
 
-SIZES = {"": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30}
+SIZES: dict[str, float] = {
+    "": 1,
+    "b": 1,
+    "k": 2**10,
+    "kb": 2**10,
+    "m": 2**20,
+    "mb": 2**20,
+    "g": 2**30,
+    "gb": 2**30,
+}
 SIZES |= {"kbit": 2**10 / 8, "mbit": 2**20 / 8, "gbit": 2**30 / 8}
 """Bytes: tc counts sizes in powers of 1024."""
 
@@ -31,7 +41,7 @@ FASTEST = 10**12
 LARGEST = 2**40
 
 
-def _measure(text: str, units: dict[str, float] | dict[str, int], kind: str) -> float:
+def _measure(text: str, units: Mapping[str, float], kind: str) -> float:
     found = QUANTITY.fullmatch(text.strip().lower())
     if found is None or found[2] not in units:
         raise ValueError(kind)

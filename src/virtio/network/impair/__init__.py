@@ -49,4 +49,3 @@ def wrap(link: Link, location: Location) -> Link:
         raise NetworkUrlError(f"segments={segments}: segments is on or off")
     inwards, outwards = both_directions(options)
     return ImpairLink(link, inwards, outwards, seed=seed, segments=segments == "on")
-

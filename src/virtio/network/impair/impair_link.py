@@ -10,7 +10,7 @@ from virtio.network.link import Link, Sink
 
 __all__ = ["ImpairLink"]
 
-# ruff: noqa: D102, F821 -- the .pxd declares these names and says what its methods do
+# ruff: noqa: D102 -- the .pxd declares these names and says what its methods do
 
 CSUM_FEATURES = 1 << 0 | 1 << 1
 """CSUM and GUEST_CSUM: virtio 1.4, Network Device, Feature bits."""

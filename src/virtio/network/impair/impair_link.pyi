@@ -1,10 +1,15 @@
+from typing_extensions import disjoint_base
+
 from virtio.network.filter import FilterLink
 from virtio.network.impair.pipe import Pipe
 from virtio.network.impair.settings import Impairment
 from virtio.network.link import Link
 
+__all__ = ["ImpairLink"]
+
 CSUM_FEATURES: int
 
+@disjoint_base
 class ImpairLink(FilterLink):
     @property
     def inwards(self) -> Pipe: ...

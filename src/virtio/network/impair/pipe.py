@@ -1,8 +1,8 @@
 """One direction of an impaired link: frames come in, and leave later, changed, twice or never.
 
 A frame takes this way: lost? duplicated? then each copy waits for the rate, is corrupted, is delayed or
-overtakes; it is kept in a heap by the time it is due. Whoever has the time hands on what is due, one at a time
-so that order holds: the thread that brings a frame, or the timer's, which sleeps until the next one is due.
+overtakes; it is kept in a heap by the time it is due. What is due is handed on by one thread at a time, so
+that order holds: the thread that brings a frame, or the timer's, which sleeps until the next one is due.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from virtio.errors import UsageError
 from virtio.network.impair.settings import DISTRIBUTIONS, Impairment
 
 __all__ = ["Pipe"]
-
 
 
 class Pipe:
@@ -123,7 +122,7 @@ class Pipe:
             self.thread.start()
 
     def aim(self, target: Sink | None) -> None:
-        """Hand on to ``target`` from now on; None drops. When it returns, no thread is in the former's put."""
+        """Hand on to ``target`` from now on; None drops. On return no thread is in the former's put."""
         former = self.target  # not to be freed under the lock
         changed: cython.bint = False
         while not changed:
@@ -213,19 +212,17 @@ class Pipe:
 
     def judge(self, queue, frame, now):
         copies: cython.int = 1
-        i: cython.int
+        copy: cython.int
         self.counters.frames += 1
         self.counters.bytes += frame.length
         if self.loses():
             self.counters.lost += 1
             copies -= 1
         duplicate: Share = self.now.duplicate
-        if happens(
-            cython.address(self.chances[DUPLICATE]), duplicate.probability, duplicate.correlation
-        ):
+        if happens(cython.address(self.chances[DUPLICATE]), duplicate.probability, duplicate.correlation):
             self.counters.duplicated += 1
             copies += 1
-        for i in range(copies):
+        for copy in range(copies):  # noqa: B007 -- a C integer
             self.hold(queue, frame, now)
 
     def loses(self):
@@ -328,7 +325,7 @@ class Pipe:
         if not happens(chance, corrupt.probability, corrupt.correlation):
             return False
         self.counters.corrupted += 1
-        # Segments get checksums that are right after all: what every receiver would discard is discarded here.
+        # Its segments would get checksums that are right: what a receiver would discard is discarded here.
         if held.frame.header.gso_type != GSO_NONE:
             return True
         finish_checksum(held)

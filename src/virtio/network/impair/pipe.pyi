@@ -1,6 +1,11 @@
+from typing_extensions import disjoint_base
+
 from virtio.network.impair.settings import Impairment
 from virtio.network.link import Sink
 
+__all__ = ["Pipe"]
+
+@disjoint_base
 class Pipe(Sink):
     @property
     def settings(self) -> Impairment: ...
