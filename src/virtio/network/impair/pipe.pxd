@@ -1,10 +1,10 @@
 """One direction of an impaired link: frames come in, and leave later, changed, twice or never."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from posix.uio cimport iovec
+from libc.stdint cimport int64_t, uint64_t
 
 from virtio.network.frame cimport BURST, Frame
 from virtio.network.impair.chance cimport Chance
+from virtio.network.impair.heap cimport Heap, Held
 from virtio.network.link cimport Sink
 from virtio.network.threads cimport pthread_cond_t, pthread_mutex_t
 
@@ -67,14 +67,6 @@ cdef struct Counters:
     uint64_t no_room
 
 
-cdef struct Held:               # its bytes follow it
-    int64_t due                 # ns of the pipe's clock
-    uint64_t order              # breaks ties: first come, first served
-    int queue
-    iovec segment
-    Frame frame
-
-
 cdef class Pipe(Sink):
     cdef Sink target
     cdef readonly object settings
@@ -91,11 +83,7 @@ cdef class Pipe(Sink):
     cdef bint bad               # the Gilbert-Elliott model's state
     cdef int64_t since_leap     # frames delayed since the last one that overtook
     cdef int64_t paid_until     # ns: when the rate has paid for all that was let pass
-    cdef Held **heap
-    cdef int held
-    cdef int room               # of the heap
-    cdef uint64_t held_bytes
-    cdef uint64_t order
+    cdef Heap heap
     cdef bint delivering
     cdef bint closing
     cdef int64_t wakes_at       # ns: when the timer looks again by itself
@@ -117,9 +105,3 @@ cdef class Pipe(Sink):
     cdef void settle(self) noexcept nogil
     cdef void wait(self) noexcept nogil
     cdef void serve(self) noexcept nogil
-    cdef bint make_room(self) noexcept nogil
-    cdef void push(self, Held *held) noexcept nogil
-    cdef Held *pop(self) noexcept nogil
-
-
-cdef void finish_checksum(Held *held) noexcept nogil

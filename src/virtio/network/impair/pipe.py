@@ -11,14 +11,15 @@ import os
 import threading
 
 import cython
-from cython.cimports.libc.stdint import int64_t, uint8_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free, malloc, realloc
+from cython.cimports.libc.stdint import int64_t, uint64_t
+from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.time import CLOCK_MONOTONIC
 from cython.cimports.virtio.memory import atomic
-from cython.cimports.virtio.network.copies import copy_out
-from cython.cimports.virtio.network.frame import BURST, GSO_NONE, NEEDS_CSUM, Frame, NetHeader
+from cython.cimports.virtio.network.frame import BURST, GSO_NONE, Frame
 from cython.cimports.virtio.network.impair.chance import deviation, happens, next_word, seed_chance, uniform
+from cython.cimports.virtio.network.impair.damage import finish_checksum, flip
+from cython.cimports.virtio.network.impair.heap import Held, keep, make_room, pop, push
 from cython.cimports.virtio.network.threads import (
     SECOND,
     make_condition,
@@ -68,9 +69,9 @@ class Pipe:
         self.set(settings or Impairment())
 
     def __dealloc__(self) -> None:
-        while self.held > 0:
-            free(self.pop())
-        free(self.heap)
+        while self.heap.count > 0:
+            free(pop(cython.address(self.heap)))
+        free(self.heap.places)
         pthread_cond_destroy(cython.address(self.settled))
         pthread_cond_destroy(cython.address(self.wake))
         pthread_mutex_destroy(cython.address(self.mutex))
@@ -149,8 +150,8 @@ class Pipe:
         if self.thread is not None:
             self.thread.join()
         pthread_mutex_lock(cython.address(self.mutex))
-        while self.held > 0:
-            free(self.pop())
+        while self.heap.count > 0:
+            free(pop(cython.address(self.heap)))
         self.settle()
         pthread_mutex_unlock(cython.address(self.mutex))
 
@@ -163,8 +164,8 @@ class Pipe:
         """
         pthread_mutex_lock(cython.address(self.mutex))
         counters: Counters = self.counters
-        held: cython.int = self.held
-        held_bytes: uint64_t = self.held_bytes
+        held: cython.int = self.heap.count
+        held_bytes: uint64_t = self.heap.bytes
         backlog: int64_t = self.backlog()
         pthread_mutex_unlock(cython.address(self.mutex))
         return {**counters, "held": held, "held_bytes": held_bytes, "queue_bytes": backlog}
@@ -173,7 +174,7 @@ class Pipe:
     def next_due(self) -> int | None:
         """When the next frame that is held is due, in nanoseconds of the pipe's clock."""
         pthread_mutex_lock(cython.address(self.mutex))
-        due: int64_t = self.heap[0].due if self.held > 0 else NEVER
+        due: int64_t = self.heap.places[0].due if self.heap.count > 0 else NEVER
         pthread_mutex_unlock(cython.address(self.mutex))
         return None if due == NEVER else due
 
@@ -240,33 +241,23 @@ class Pipe:
     def hold(self, queue, frame, now):
         held: cython.pointer[Held]
         due: int64_t
-        if self.held >= self.now.limit:
+        if self.heap.count >= self.now.limit:
             self.counters.over_limit += 1
             return
         due = self.departure(frame, now)
         if due < 0:
             self.counters.over_rate += 1
             return
-        held = cython.cast(cython.pointer[Held], malloc(cython.sizeof(Held) + frame.length))
-        if held == cython.NULL or not self.make_room():
+        held = keep(queue, frame)
+        if held == cython.NULL or not make_room(cython.address(self.heap)):
             free(held)
             self.counters.no_room += 1
             return
-        held.segment.iov_base = cython.cast(cython.p_char, held) + cython.sizeof(Held)
-        held.segment.iov_len = frame.length
-        copy_out(frame, cython.cast(cython.p_char, held.segment.iov_base), frame.length)
-        held.queue = queue
-        held.frame.segments = cython.address(held.segment)
-        held.frame.count = 1
-        held.frame.length = frame.length
-        held.frame.header = frame.header
         if self.spoil(held):
             free(held)
             return
         held.due = due + self.lag()
-        held.order = self.order
-        self.order += 1
-        self.push(held)
+        push(cython.address(self.heap), held)
 
     def departure(self, frame, now):
         """When the rate lets the frame go; -1: it is dropped."""
@@ -329,9 +320,7 @@ class Pipe:
         if held.frame.header.gso_type != GSO_NONE:
             return True
         finish_checksum(held)
-        bit: uint64_t = next_word(chance) % (cython.cast(uint64_t, held.frame.length) * 8)
-        data: cython.p_uchar = cython.cast(cython.p_uchar, held.segment.iov_base)
-        data[bit // 8] = data[bit // 8] ^ cython.cast(uint8_t, 1 << (bit % 8))
+        flip(held, next_word(chance))
         return False
 
     def drain(self, now, budget):
@@ -348,10 +337,10 @@ class Pipe:
     def collect(self, now, batch, most):
         """Take frames of one queue that are due out of the heap. Number of them."""
         count: cython.int = 0
-        while count < most and self.held > 0 and self.heap[0].due <= now:
-            if count > 0 and self.heap[0].queue != batch[0].queue:
+        while count < most and self.heap.count > 0 and self.heap.places[0].due <= now:
+            if count > 0 and self.heap.places[0].queue != batch[0].queue:
                 break
-            batch[count] = self.pop()
+            batch[count] = pop(cython.address(self.heap))
             count += 1
         return count
 
@@ -375,13 +364,13 @@ class Pipe:
         pthread_cond_broadcast(cython.address(self.settled))
 
     def settle(self):
-        engaged: cython.int = self.active or self.held > 0 or self.delivering
+        engaged: cython.int = self.active or self.heap.count > 0 or self.delivering
         atomic.store_int(cython.address(self.engaged), engaged, atomic.RELEASE)
 
     def nudge(self):
         """Wake the timer if it would sleep past the next frame."""
-        if self.held > 0 and self.heap[0].due < self.wakes_at:
-            self.wakes_at = self.heap[0].due
+        if self.heap.count > 0 and self.heap.places[0].due < self.wakes_at:
+            self.wakes_at = self.heap.places[0].due
             pthread_cond_signal(cython.address(self.wake))
 
     def serve(self):
@@ -393,71 +382,15 @@ class Pipe:
 
     def wait(self):
         """Sleep until a frame is due; while another thread hands on, until that thread says so."""
-        if self.closing or (self.held > 0 and not self.delivering and self.heap[0].due <= self.clock()):
+        if self.closing:
             return
-        if self.held == 0 or self.delivering:
+        if self.heap.count == 0 or self.delivering:
             self.wakes_at = NEVER
             pthread_cond_wait(cython.address(self.wake), cython.address(self.mutex))
-        else:
-            self.wakes_at = self.heap[0].due
+        elif self.heap.places[0].due > self.clock():
+            self.wakes_at = self.heap.places[0].due
             wait_until(cython.address(self.wake), cython.address(self.mutex), self.wakes_at)
         self.wakes_at = 0
-
-    def make_room(self):
-        """See that the heap can take one more."""
-        if self.held < self.room:
-            return True
-        room: cython.int = self.room * 2 + 64
-        heap: cython.pointer[cython.pointer[Held]] = cython.cast(
-            cython.pointer[cython.pointer[Held]],
-            realloc(self.heap, room * cython.sizeof(cython.pointer[Held])),
-        )
-        if heap == cython.NULL:
-            return False
-        self.heap = heap
-        self.room = room
-        return True
-
-    def push(self, held):
-        place: cython.int = self.held
-        above: cython.int
-        self.held += 1
-        self.held_bytes += held.frame.length
-        while place > 0:
-            above = (place - 1) // 2
-            if not earlier(held, self.heap[above]):
-                break
-            self.heap[place] = self.heap[above]
-            place = above
-        self.heap[place] = held
-
-    def pop(self):
-        first: cython.pointer[Held] = self.heap[0]
-        place: cython.int = 0
-        below: cython.int
-        self.held -= 1
-        self.held_bytes -= first.frame.length
-        last: cython.pointer[Held] = self.heap[self.held]
-        while True:
-            below = 2 * place + 1
-            if below >= self.held:
-                break
-            if below + 1 < self.held and earlier(self.heap[below + 1], self.heap[below]):
-                below += 1
-            if not earlier(self.heap[below], last):
-                break
-            self.heap[place] = self.heap[below]
-            place = below
-        self.heap[place] = last
-        return first
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def earlier(one: cython.pointer[Held], other: cython.pointer[Held]) -> cython.bint:
-    return one.due < other.due or (one.due == other.due and one.order < other.order)
 
 
 @cython.cfunc
@@ -467,24 +400,3 @@ def earlier(one: cython.pointer[Held], other: cython.pointer[Held]) -> cython.bi
 def duration(length: int64_t, rate: int64_t) -> int64_t:
     """Nanoseconds that so many bytes take."""
     return cython.cast(int64_t, cython.cast(cython.double, length) * SECOND / rate + 0.5)
-
-
-def finish_checksum(held):
-    """Compute what the header leaves to be computed, so that a receiver sees the damage that follows."""
-    header: cython.pointer[NetHeader] = cython.address(held.frame.header)
-    data: cython.p_uchar = cython.cast(cython.p_uchar, held.segment.iov_base)
-    length: uint32_t = held.frame.length
-    at: uint32_t = cython.cast(uint32_t, header.csum_start) + header.csum_offset
-    total: uint64_t = 0
-    i: uint32_t = header.csum_start
-    if header.flags & NEEDS_CSUM and at + 2 <= length:
-        while i + 1 < length:
-            total += (cython.cast(uint32_t, data[i]) << 8) | data[i + 1]
-            i += 2
-        if i < length:
-            total += cython.cast(uint32_t, data[i]) << 8
-        while total >> 16:
-            total = (total & 0xFFFF) + (total >> 16)
-        data[at] = cython.cast(uint8_t, (~total >> 8) & 0xFF)
-        data[at + 1] = cython.cast(uint8_t, ~total & 0xFF)
-    header.flags = 0
