@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import signal
 import subprocess
@@ -249,11 +250,41 @@ def test_an_idle_capture_sleeps(tmp_path: Path) -> None:
     capture.close()
 
 
-def tshark(*arguments: str) -> str:
-    if shutil.which("tshark") is None:
-        pytest.skip("tshark is not installed")
-    result = subprocess.run(["tshark", *arguments], capture_output=True, text=True, timeout=60, check=True)
-    return result.stdout
+def run(program: str, *arguments: str) -> str:
+    """What another program prints; without what is preloaded into this one."""
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    command = [program, *arguments]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+
+
+def test_a_pipe_is_written_like_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = subprocess.Popen(["cat", str(path)], stdout=subprocess.PIPE)
+    link = open_link(f"null:?pcap={path}")
+    put_frames(link, [FRAME] * 3)
+    link.close()
+    data, _ = reader.communicate(timeout=20)
+    found = list(read(io.BytesIO(data)))
+    assert [type(record) for record in found] == [Interface, Packet, Packet, Packet, Statistics]
+
+
+def test_a_pipe_without_a_reader_ends_the_capture(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = subprocess.Popen(["head", "-c", "10", str(path)], stdout=subprocess.DEVNULL)
+    link = CaptureLink(NullLink(), Capture(str(path), "nic", flush=0.001))
+    reader.wait(20)
+    end = time.monotonic() + 20
+    while link.stats()["capture_dropped"] == 0:
+        assert time.monotonic() < end
+        assert put_frames(link, [FRAME]) == 1
+        time.sleep(0.002)
+    link.close()
 
 
 @pytest.mark.peer
@@ -267,7 +298,7 @@ def test_tshark_reads_it(tmp_path: Path) -> None:
     fields = ["frame.time_epoch", "frame.len", "frame.cap_len", "frame.packet_flags_direction"]
     fields += ["frame.interface_name", "frame.comment"]
     options = [word for field in fields for word in ("-e", field)]
-    out = tshark("-r", str(path), "-T", "fields", *options)
+    out = run("tshark", "-r", str(path), "-T", "fields", *options)
     own = packets(path)
     rows = [line.split("\t") for line in out.splitlines()]
     assert len(rows) == len(own) == 4
@@ -283,15 +314,12 @@ def test_tshark_reads_it(tmp_path: Path) -> None:
 
 @pytest.mark.peer
 def test_capinfos_knows_the_drops(tmp_path: Path) -> None:
-    if shutil.which("capinfos") is None:
-        pytest.skip("capinfos is not installed")
     path = tmp_path / "out.pcapng"
     link = CaptureLink(NullLink(), Capture(str(path), "nic", buffer=4096))
     put_frames(link, [bytes(1000)] * 64)
     dropped = link.stats()["capture_dropped"]
     link.close()
-    command = ["capinfos", "-M", str(path)]
-    out = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    out = run("capinfos", "-M", str(path))
     assert "nanoseconds (9)" in out
     assert f"Number of packets:   {64 - dropped}\n" in out
     assert "Number of stat entries = 1" in out or "Number of stat entries = 2" in out
