@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from virtio.errors import NetworkError
-from virtio.network import Capture, CaptureLink, LoopLink, NullLink, open_link, pcapng
+from virtio.network import Capture, CaptureLink, ImpairLink, LoopLink, NullLink, open_link, pcapng
 from virtio.network.capture_file import Interface, Packet, Statistics, read
 from virtio.testing.bursts import CollectSink, put_frames
 
@@ -107,6 +107,16 @@ def test_what_the_guest_did_not_take_is_not_recorded(tmp_path: Path) -> None:
     put_frames(link, [FRAME] * 5)
     link.close()
     assert [p.direction.name for p in packets(path)].count("IN") == 2
+
+
+def test_what_the_world_did_not_take_is_not_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "out.pcapng"
+    inner = ImpairLink(NullLink())
+    inner.outwards.aim(CollectSink(limit=3))
+    link = CaptureLink(inner, Capture(str(path), "nic"))
+    assert put_frames(link, [FRAME] * 5) == 3
+    link.close()
+    assert len(packets(path)) == 3
 
 
 def test_what_finds_the_buffer_full_is_counted_in_the_file(tmp_path: Path) -> None:

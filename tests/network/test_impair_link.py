@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from virtio.errors import NetworkUrlError, UsageError
-from virtio.network import ImpairLink, Link, LoopLink, NullLink, Sink, open_link
+from virtio.network import IMPAIRMENTS, ImpairLink, Link, LoopLink, NullLink, Sink, open_link
+from virtio.network.impair.settings import OPTIONS
 from virtio.testing.bursts import CollectSink, put_frames
 
 FRAMES = [bytes([number]) * 60 for number in range(100)]
@@ -190,6 +191,10 @@ def test_closing_drops_what_is_held_and_ends_the_timers() -> None:
     link.close()
     assert link.stats()["impair_out_held"] == 0
     assert not [thread for thread in threading.enumerate() if thread.name == "virtio-impair"]
+
+
+def test_each_impairment_is_an_option_of_urls() -> None:
+    assert {*OPTIONS, "impair", "seed", "segments"} == set(IMPAIRMENTS)
 
 
 def test_a_link_never_closed_is_freed() -> None:

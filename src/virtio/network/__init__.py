@@ -3,19 +3,28 @@
 >>> link = open_link("null:")
 >>> link.stats()
 {'frames': 0, 'bytes': 0}
+
+Links and filters load when they are first used.
 """
 
-from virtio.network import filter_options, impair
-from virtio.network.anti_spoof import AntiSpoofLink
-from virtio.network.buffers import put_buffers
-from virtio.network.capture import Capture, CaptureLink
-from virtio.network.filter import FilterLink, stack
-from virtio.network.impair import ImpairLink, Impairment
+from collections.abc import Callable
+from importlib import import_module
+
 from virtio.network.link import Link, Sink
 from virtio.network.null import LoopLink, NullLink
-from virtio.network.python import PythonLink
-from virtio.network.replay import ReplayLink
 from virtio.network.url import Location, filters, open_link, register, register_filter, schemes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from virtio.network.anti_spoof import AntiSpoofLink
+    from virtio.network.buffers import put_buffers
+    from virtio.network.capture import Capture, CaptureLink
+    from virtio.network.filter import FilterLink, stack
+    from virtio.network.impair import ImpairLink, Impairment
+    from virtio.network.python import PythonLink
+    from virtio.network.replay import ReplayLink
 
 __all__ = [
     "AntiSpoofLink",
@@ -40,6 +49,32 @@ __all__ = [
     "stack",
 ]
 
+_SOURCES = {
+    "AntiSpoofLink": ".anti_spoof",
+    "Capture": ".capture",
+    "CaptureLink": ".capture",
+    "FilterLink": ".filter",
+    "ImpairLink": ".impair",
+    "Impairment": ".impair",
+    "PythonLink": ".python",
+    "ReplayLink": ".replay",
+    "put_buffers": ".buffers",
+    "stack": ".filter",
+}
+
+IMPAIRMENTS = (
+    "delay", "jitter", "distribution", "loss", "gemodel", "duplicate", "corrupt", "reorder", "gap",
+    "rate", "burst", "queue", "overhead", "exceed", "limit", "impair", "seed", "segments",
+)  # fmt: skip
+"""The options of `virtio.network.impair`."""
+
+
+def __getattr__(name: str) -> "Any":
+    if name not in _SOURCES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_SOURCES[name], __name__), name)
+    return value
+
 
 def _open_null(location: Location) -> Link:
     location.only()
@@ -51,13 +86,33 @@ def _open_loop(location: Location) -> Link:
     return LoopLink()
 
 
+def _later(module: str, opener: str) -> Callable[[Location], Link]:
+    """An opener whose module is imported when it is first used."""
+
+    def opened(location: Location) -> Link:
+        link: Link = getattr(import_module(module, __name__), opener)(location)
+        return link
+
+    return opened
+
+
+def _filter_later(module: str, wrapper: str) -> Callable[[Link, Location], Link]:
+    """A filter whose module is imported when it is first used."""
+
+    def wrapped(link: Link, location: Location) -> Link:
+        outer: Link = getattr(import_module(module, __name__), wrapper)(link, location)
+        return outer
+
+    return wrapped
+
+
 register("null", _open_null)
 register("loop", _open_loop)
-register("pcap", filter_options.open_replay)
-register("python", filter_options.open_python)
+register("pcap", _later(".filter_options", "open_replay"))
+register("python", _later(".filter_options", "open_python"))
 
 # From the world to the guest: the capture nearest to the guest shows what it sends and gets.
-register_filter(filter_options.capture_wire, "pcap-wire")
-register_filter(impair.wrap, *impair.OPTIONS)
-register_filter(filter_options.guard, "mac", "ip")
-register_filter(filter_options.capture, "pcap", "snaplen")
+register_filter(_filter_later(".filter_options", "capture_wire"), "pcap-wire")
+register_filter(_filter_later(".impair", "wrap"), *IMPAIRMENTS)
+register_filter(_filter_later(".filter_options", "guard"), "mac", "ip")
+register_filter(_filter_later(".filter_options", "capture"), "pcap", "snaplen")

@@ -1,13 +1,9 @@
-"""The links and filters of this package by their URLs' options."""
+"""Filters and their like by the options of a URL; each loads what it needs."""
 
 from __future__ import annotations
 
 from virtio.errors import NetworkUrlError
-from virtio.network.anti_spoof import AntiSpoofLink
-from virtio.network.capture import Capture, CaptureLink
 from virtio.network.link import Link
-from virtio.network.python import PythonLink, find_handler
-from virtio.network.replay import DIRECTIONS, ReplayLink
 from virtio.network.units import parse_size
 from virtio.network.url import Location
 
@@ -22,6 +18,8 @@ def _choose(location: Location, name: str, words: tuple[str, ...]) -> str:
 
 
 def _capture(link: Link, location: Location, option: str) -> Link:
+    from virtio.network.capture import Capture, CaptureLink
+
     if not location.options[option]:
         raise NetworkUrlError(f"{option}=: {option} is the file to capture to")
     try:
@@ -47,6 +45,8 @@ def capture_wire(link: Link, location: Location) -> Link:
 
 def guard(link: Link, location: Location) -> Link:
     """``mac=`` and ``ip=``: what the guest may send from, separated by commas."""
+    from virtio.network.anti_spoof import AntiSpoofLink
+
     lists = [location.options.get(name) for name in ("mac", "ip")]
     for name, text in zip(("mac", "ip"), lists, strict=True):
         if text == "":
@@ -57,6 +57,8 @@ def guard(link: Link, location: Location) -> Link:
 
 def open_python(location: Location) -> Link:
     """``python:MODULE:FUNCTION``."""
+    from virtio.network.python import PythonLink, find_handler
+
     location.only()
     return PythonLink(find_handler(location.rest))
 
@@ -85,6 +87,8 @@ def _loops(location: Location) -> int:
 
 def open_replay(location: Location) -> Link:
     """``pcap:FILE``, with ``speed=``, ``max``, ``loop=``, ``direction=`` and ``damaged=``."""
+    from virtio.network.replay import DIRECTIONS, ReplayLink
+
     location.only("speed", "max", "loop", "direction", "damaged")
     if not location.rest:
         raise NetworkUrlError(f"{location.url}: write pcap:FILE")

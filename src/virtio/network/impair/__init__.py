@@ -26,15 +26,12 @@ The options of a link's URL, each for both directions or as ``IN/OUT`` (to the g
 from virtio.errors import NetworkUrlError
 from virtio.network.impair.impair_link import ImpairLink
 from virtio.network.impair.pipe import Pipe
-from virtio.network.impair.settings import OPTIONS as SETTINGS
 from virtio.network.impair.settings import Impairment, both_directions
 from virtio.network.link import Link
 from virtio.network.units import parse_count
 from virtio.network.url import Location
 
-__all__ = ["OPTIONS", "ImpairLink", "Impairment", "Pipe", "wrap"]
-
-OPTIONS = (*SETTINGS, "impair", "seed", "segments")
+__all__ = ["ImpairLink", "Impairment", "Pipe", "wrap"]
 
 
 def wrap(link: Link, location: Location) -> Link:
