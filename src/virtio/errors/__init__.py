@@ -35,7 +35,7 @@
           +-- IoUringError      io_uring that was insisted on and cannot be had
           +-- NetworkError      a NIC's link that cannot be used
           |    +-- NetworkMissingError, NetworkPermissionError, NetworkBusyError, NetworkKindError,
-          |        NetworkExtraError
+          |        NetworkExtraError, CaptureFileError
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
                    StorageSizeError, StorageDirectError, StorageFormatError
@@ -75,6 +75,7 @@ from virtio.errors.base import (
     VirtioError,
 )
 from virtio.errors.network import (
+    CaptureFileError,
     NetworkBusyError,
     NetworkError,
     NetworkExtraError,
@@ -129,6 +130,7 @@ __all__ = [
     "AddressWrapError",
     "ArenaExhaustedError",
     "BufferAddressError",
+    "CaptureFileError",
     "ChainLoopError",
     "ChainMemoryError",
     "ChainOrderError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from virtio.errors.base import HostError, PeerError, UsageError
 
 __all__ = [
+    "CaptureFileError",
     "NetworkBusyError",
     "NetworkError",
     "NetworkExtraError",
@@ -68,6 +69,17 @@ class NetworkFramingError(PeerError):
 
     code = "E-NET-FRAMING"
     fix = "the other end must speak the protocol of QEMU's -netdev stream"
+
+
+class CaptureFileError(NetworkError):
+    """A file of captured frames is neither pcap nor pcapng, is damaged, or holds no Ethernet frame.
+
+    The message names the byte at which it makes no sense. A capture whose writer was killed ends within a
+    block: what comes before can be replayed.
+    """
+
+    code = "E-NET-CAPTURE"
+    fix = "check the file with capinfos; pcap:FILE?damaged=replay replays what comes before the damage"
 
 
 class NetworkUrlError(UsageError):
