@@ -293,7 +293,7 @@ class MappedBackend(FileBackend):
             return False
         generation = tick + atomic.load_int(cython.address(self.forgotten), atomic.RELAXED)
         while index <= last:
-            if not self.resident(slot, index, generation, not writing):
+            if not self.resident(slot, index, generation, self.in_memory or not writing):
                 return False
             if writing and not self.hot(index, self.era(tick), length):
                 return False

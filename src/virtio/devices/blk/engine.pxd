@@ -13,7 +13,7 @@ from virtio.virtqueue.queue cimport Chain, DeviceQueue
 
 cdef enum:
     MOST_MERGED = 1 << 18   # bytes; a longer call saves nothing more, and keeps the driver waiting
-    PART = 8                # requests, or 16 KiB each, that are published before the rest of a batch is done
+    PART = 16               # requests, or 16 KiB each, that are published before the rest of a batch is done
     AHEAD = 3               # requests to look ahead of the one that is done
     QUIET_SECONDS = 10      # between two log lines about the same trouble
 
