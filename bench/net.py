@@ -26,7 +26,6 @@ from typing import Any
 from backends import BACKEND_CPU, GENERATOR_CPU, running, socket_path
 from processes import innermost
 from tables import table
-
 from virtio import serve
 from virtio.devices.net import Net
 
@@ -164,7 +163,9 @@ def device(name: str, arguments: argparse.Namespace, way: Way, size: int, socket
         peer.close()
 
 
-def one_run(name: str, arguments: argparse.Namespace, way: Way, size: int, packed: bool, seconds: float) -> float:
+def one_run(
+    name: str, arguments: argparse.Namespace, way: Way, size: int, packed: bool, seconds: float
+) -> float:
     """Start a device and a driver, and let them run. Frames each second."""
     with socket_path() as socket, device(name, arguments, way, size, socket) as served:
         vdev = f"net_virtio_user0,path={socket},queues=1,queue_size=1024,packed_vq={packed:d}"

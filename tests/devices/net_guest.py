@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+
 def header(
     flags: int = 0,
     gso_type: int = 0,
@@ -18,9 +19,9 @@ def header(
     order: str = "<",
 ) -> bytes:
     """What precedes a frame that is sent."""
-    return struct.pack(
-        f"{order}BBHHHHH", flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, 0
-    )[:length].ljust(length, b"\0")
+    return struct.pack(f"{order}BBHHHHH", flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, 0)[
+        :length
+    ].ljust(length, b"\0")
 
 
 class Received:
@@ -47,9 +48,7 @@ class Nic:
 
     def post(self, count: int, *sizes: int) -> None:
         """Offer ``count`` receive buffers, each cut into parts of ``sizes``."""
-        self.posted += [
-            self.guest.submit((), sizes or (2048,), queue=self.receiveq) for _ in range(count)
-        ]
+        self.posted += [self.guest.submit((), sizes or (2048,), queue=self.receiveq) for _ in range(count)]
         self.guest.kick(self.receiveq)
 
     def take(self, count: int) -> list[Received]:

@@ -23,8 +23,9 @@ from virtio.testing.wire import Wire
 from virtio.virtqueue import packed_layout, split_layout
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import ARENA, BASE, MEMORY  # noqa: E402 -- modules beside the tests
-from net_guest import Nic  # noqa: E402
+from net_guest import Nic
+
+from conftest import ARENA, BASE, MEMORY
 
 VERSION_1 = 1 << feature_bits.VERSION_1
 MERGE = feature_bits.mask(net.F_MRG_RXBUF)
@@ -72,7 +73,9 @@ def test_two_senders_fill_one_ring(guest: Any, packed: bool) -> None:
     def send(wire: Wire, mark: bytes) -> None:
         done = 0
         while done < EACH:
-            frames = [mark + n.to_bytes(4, "big") * (3 + n % 20) for n in range(done, min(done + BURST, EACH))]
+            frames = [
+                mark + n.to_bytes(4, "big") * (3 + n % 20) for n in range(done, min(done + BURST, EACH))
+            ]
             while frames:
                 frames = frames[wire.send(frames) :]
                 if frames:
@@ -80,7 +83,8 @@ def test_two_senders_fill_one_ring(guest: Any, packed: bool) -> None:
             done += BURST
 
     senders = [
-        threading.Thread(target=send, args=(wire, mark)) for wire, mark in ((first, b"first,"), (second, b"second"))
+        threading.Thread(target=send, args=(wire, mark))
+        for wire, mark in ((first, b"first,"), (second, b"second"))
     ]
     for sender in senders:
         sender.start()

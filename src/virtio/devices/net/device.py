@@ -102,7 +102,10 @@ class Net(Device):
         """The one command that there is: how many pairs the driver uses."""
         command = bytes(request.readable)
         done = net_control.ERR
-        if command[:2] == bytes((net_control.CTRL_MQ, net_control.CTRL_MQ_VQ_PAIRS_SET)) and len(command) == 4:
+        if (
+            command[:2] == bytes((net_control.CTRL_MQ, net_control.CTRL_MQ_VQ_PAIRS_SET))
+            and len(command) == 4
+        ):
             pairs = int.from_bytes(command[2:], "little")
             if 1 <= pairs <= self.pairs:
                 self.nic.set_pairs(pairs)

@@ -237,7 +237,9 @@ class Intake:
         total: uint64_t = 0
         buffers: cython.int = 0
         while True:
-            if self.first + buffers == self.end and not self.refill(1 + cython.cast(cython.int, needed >> 11)):
+            if self.first + buffers == self.end and not self.refill(
+                1 + cython.cast(cython.int, needed >> 11)
+            ):
                 # All that the ring can hold is here, and it is too little.
                 return -1 if buffers > 0 and self.stashed_slots >= self.queue.size else 0
             total += self.stash[self.first + buffers].writable_length

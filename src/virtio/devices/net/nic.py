@@ -30,7 +30,7 @@ from cython.cimports.virtio.devices.net.terms import (
     count_drops,
 )
 from cython.cimports.virtio.memory import atomic
-from cython.cimports.virtio.network.frame import BURST, Frame
+from cython.cimports.virtio.network.frame import BURST
 from cython.cimports.virtio.network.offload import copy_out
 
 from virtio.errors import UsageError
@@ -82,9 +82,7 @@ class Nic:
         self.intakes = cython.cast(
             cython.pointer[cython.p_void], calloc(number, cython.sizeof(cython.p_void))
         )
-        self.received = cython.cast(
-            cython.pointer[Counters], calloc(number, cython.sizeof(Counters))
-        )
+        self.received = cython.cast(cython.pointer[Counters], calloc(number, cython.sizeof(Counters)))
         self.sent = cython.cast(cython.pointer[Counters], calloc(number, cython.sizeof(Counters)))
         if self.intakes == cython.NULL or self.received == cython.NULL or self.sent == cython.NULL:
             raise MemoryError
@@ -112,7 +110,9 @@ class Nic:
             self.terms.header = SHORT_HEADER if legacy and not self.terms.mergeable else PLAIN_HEADER
         self.terms.swap = (legacy and big_endian) != (sys.byteorder == "big")
         # num_buffers is 1 there, in the third word's latter half.
-        self.terms.last_word = int.from_bytes(b"\0\0\0\1" if legacy and big_endian else b"\0\0\1\0", sys.byteorder)
+        self.terms.last_word = int.from_bytes(
+            b"\0\0\0\1" if legacy and big_endian else b"\0\0\1\0", sys.byteorder
+        )
         self.terms.sends = takes_of(features, host=True)
         self.set_steering(None)
         self.set_filter(None)
