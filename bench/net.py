@@ -1,7 +1,7 @@
 """A NIC served by pyvirtio and by DPDK's vhost library, in turn, with DPDK's virtio driver as the guest.
 
-Each run starts one device on core 0 and one driver (`dpdk-testpmd` with net_virtio_user) on core 1, both busy.
-The devices take turns within each round; what is printed is the median of the rounds (the best where the driver
+Each run starts one device on core 0 and one driver (`dpdk-testpmd` with net_virtio_user) on core 1, both
+busy. The devices take turns within each round; printed is the median of the rounds (the best where the driver
 sends alone, as its speed jumps from run to run), and the ratio.
 """
 

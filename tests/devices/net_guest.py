@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 
@@ -67,12 +68,12 @@ class Nic:
         return b"".join(answer.parts)[: answer.used]
 
     def send(self, *frames: bytes, head: bytes | None = None, parts: Sequence[int] = ()) -> list[int]:
-        """Send frames behind ``head``, cut at ``parts``. Waits until the buffers are back: their used lengths."""
+        """Send frames behind ``head``, cut at ``parts``: their used lengths, once the buffers are back."""
         tokens = []
         for frame in frames:
             data = (header(length=self.length) if head is None else head) + frame
             cuts = [0, *parts, len(data)]
-            chain = [data[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+            chain = [data[a:b] for a, b in pairwise(cuts)]
             tokens.append(self.guest.submit(chain, (), queue=self.transmitq))
         self.guest.kick(self.transmitq)
         return [answer.used for answer in self.guest.wait(*tokens)]

@@ -40,8 +40,8 @@ OFFERED = mask(
 class Net(Device):
     """A NIC for the guest, whose frames go to ``link``: a URL, or a Link that stays the caller's.
 
-    ``mac`` is its address, ``pairs`` how many pairs of queues of ``queue_size`` descriptors it has. ``mtu`` is
-    the longest payload in bytes that the driver is told of. Raises UsageError for what cannot be, and what
+    ``mac`` is its address, ``pairs`` how many pairs of queues of ``queue_size`` descriptors it has. ``mtu``
+    is the longest payload in bytes that the driver is told of. Raises UsageError for what cannot be, and what
     `open_link` raises.
     """
 

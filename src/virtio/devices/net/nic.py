@@ -125,7 +125,7 @@ class Nic:
         self.link.set_guest_offloads(offloads & GUEST_OFFLOADS)
 
     def set_pairs(self, pairs: int) -> None:
-        """How many pairs the driver uses (CTRL_MQ_VQ_PAIRS_SET). Raises UsageError for more than there are."""
+        """How many pairs are in use (CTRL_MQ_VQ_PAIRS_SET). Raises UsageError for more than there are."""
         if not 1 <= pairs <= self.most_pairs:
             raise UsageError(f"1 to {self.most_pairs} pairs can be used, not {pairs}")
         pthread_rwlock_wrlock(cython.address(self.lock))
@@ -170,7 +170,6 @@ class Nic:
         ``segmented`` ones with a GSO type and their ``segmented_bytes``, and those dropped, by reason.
         """
         count: cython.int = self.most_pairs
-        i: cython.int
         receive = [_as_dict(cython.address(self.received[i])) for i in range(count)]
         transmit = [_as_dict(cython.address(self.sent[i])) for i in range(count)]
         return {"receive": receive, "transmit": transmit}
