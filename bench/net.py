@@ -1,7 +1,7 @@
 """A NIC served by pyvirtio and by DPDK's vhost library, in turn, with DPDK's virtio driver as the guest.
 
-Each run starts one device on core 0 and one driver (`dpdk-testpmd` with net_virtio_user) on core 1, both busy.
-The devices take turns within each round; what is printed is the median of the rounds (the best where the driver
+Each run starts one device on core 0 and one driver (`dpdk-testpmd` with net_virtio_user) on core 1, both
+busy. The devices take turns within each round; printed is the median of the rounds (the best where the driver
 sends alone, as its speed jumps from run to run), and the ratio.
 """
 
@@ -26,7 +26,6 @@ from typing import Any
 from backends import BACKEND_CPU, GENERATOR_CPU, running, socket_path
 from processes import innermost
 from tables import table
-
 from virtio import serve
 from virtio.devices.net import Net
 
@@ -164,7 +163,9 @@ def device(name: str, arguments: argparse.Namespace, way: Way, size: int, socket
         peer.close()
 
 
-def one_run(name: str, arguments: argparse.Namespace, way: Way, size: int, packed: bool, seconds: float) -> float:
+def one_run(
+    name: str, arguments: argparse.Namespace, way: Way, size: int, packed: bool, seconds: float
+) -> float:
     """Start a device and a driver, and let them run. Frames each second."""
     with socket_path() as socket, device(name, arguments, way, size, socket) as served:
         vdev = f"net_virtio_user0,path={socket},queues=1,queue_size=1024,packed_vq={packed:d}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
+
 
 def header(
     flags: int = 0,
@@ -18,9 +20,9 @@ def header(
     order: str = "<",
 ) -> bytes:
     """What precedes a frame that is sent."""
-    return struct.pack(
-        f"{order}BBHHHHH", flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, 0
-    )[:length].ljust(length, b"\0")
+    return struct.pack(f"{order}BBHHHHH", flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, 0)[
+        :length
+    ].ljust(length, b"\0")
 
 
 class Received:
@@ -47,9 +49,7 @@ class Nic:
 
     def post(self, count: int, *sizes: int) -> None:
         """Offer ``count`` receive buffers, each cut into parts of ``sizes``."""
-        self.posted += [
-            self.guest.submit((), sizes or (2048,), queue=self.receiveq) for _ in range(count)
-        ]
+        self.posted += [self.guest.submit((), sizes or (2048,), queue=self.receiveq) for _ in range(count)]
         self.guest.kick(self.receiveq)
 
     def take(self, count: int) -> list[Received]:
@@ -68,12 +68,12 @@ class Nic:
         return b"".join(answer.parts)[: answer.used]
 
     def send(self, *frames: bytes, head: bytes | None = None, parts: Sequence[int] = ()) -> list[int]:
-        """Send frames behind ``head``, cut at ``parts``. Waits until the buffers are back: their used lengths."""
+        """Send frames behind ``head``, cut at ``parts``: their used lengths, once the buffers are back."""
         tokens = []
         for frame in frames:
             data = (header(length=self.length) if head is None else head) + frame
             cuts = [0, *parts, len(data)]
-            chain = [data[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+            chain = [data[a:b] for a, b in pairwise(cuts)]
             tokens.append(self.guest.submit(chain, (), queue=self.transmitq))
         self.guest.kick(self.transmitq)
         return [answer.used for answer in self.guest.wait(*tokens)]

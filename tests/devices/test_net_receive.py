@@ -21,9 +21,10 @@ from virtio.testing.wire import Seen, Wire
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "network"))
-from conftest import BASE, MEMORY  # noqa: E402 -- modules beside the tests
-from net_guest import Nic  # noqa: E402
-from packets import Packet, parse  # noqa: E402
+from net_guest import Nic
+from packets import Packet, parse
+
+from conftest import BASE, MEMORY
 
 VERSION_1 = 1 << feature_bits.VERSION_1
 MERGE = feature_bits.mask(net.F_MRG_RXBUF)

@@ -17,8 +17,8 @@ from virtio.testing.wire import Seen, Wire
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "network"))
-from net_guest import Nic, header  # noqa: E402 -- modules beside the tests
-from packets import Packet, parse  # noqa: E402
+from net_guest import Nic, header
+from packets import Packet, parse
 
 ALL = feature_bits.mask(net.F_CSUM, net.F_HOST_TSO4, net.F_HOST_TSO6, net.F_HOST_ECN, net.F_HOST_USO)
 FRAME = bytes(range(200))
@@ -119,9 +119,7 @@ def test_a_link_that_takes_it_gets_the_frame_unfinished(guest: Any) -> None:
     wire = Wire(offloads=ALL)
     nic = Nic(guest(Net(wire)))
     packet = Packet(b"p" * 5000)
-    head = header(
-        1, net.HDR_GSO_TCPV4 | net.HDR_GSO_ECN, 60000, 1448, packet.transport_at, 16
-    )
+    head = header(1, net.HDR_GSO_TCPV4 | net.HDR_GSO_ECN, 60000, 1448, packet.transport_at, 16)
     nic.send(packet.frame(), head=head)
     length = len(packet.frame())
     assert wire.wait(1) == [Seen(packet.frame(), 0, 1, 0x81, length, 1448, packet.transport_at, 16)]

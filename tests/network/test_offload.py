@@ -16,7 +16,7 @@ from virtio.spec import net
 from virtio.spec.features import mask
 
 sys.path.insert(0, str(Path(__file__).parent))
-from packets import CHECK_AT, Packet, checksum, parse  # noqa: E402 -- a module beside this one
+from packets import CHECK_AT, Packet, checksum, parse
 
 GSO = {(6, False): net.HDR_GSO_TCPV4, (6, True): net.HDR_GSO_TCPV6}
 payloads = st.integers(1, 9000).map(lambda size: random.Random(size).randbytes(size))
@@ -182,7 +182,9 @@ def broken(at: int, value: int, packet: Packet | None = None) -> bytes:
         pytest.param(Packet(b"").frame(), net.HDR_GSO_TCPV4, id="no payload"),
         pytest.param(Packet(b"z" * 200, tags=2).frame()[:12] + b"\x81\0\0\1" * 40, 1, id="tags on tags"),
         pytest.param(broken(20, 44, Packet(b"z" * 200, six=True)), net.HDR_GSO_TCPV6, id="an IPv6 fragment"),
-        pytest.param(broken(20, 60, Packet(b"\xff" * 200, six=True)), net.HDR_GSO_TCPV6, id="options on and on"),
+        pytest.param(
+            broken(20, 60, Packet(b"\xff" * 200, six=True)), net.HDR_GSO_TCPV6, id="options on and on"
+        ),
         pytest.param(Packet(b"z" * 200).frame(), net.HDR_GSO_UDP_L4, id="TCP as UDP"),
     ],
 )

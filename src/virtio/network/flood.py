@@ -1,4 +1,4 @@
-"""``flood:``: puts frames into its guest as fast as that takes them, to measure; what comes back is counted."""
+"""``flood:``: puts frames into its guest as fast as that takes them; what comes back is counted."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class FloodLink(NullLink):
         self.disconnect()
 
     def stats(self) -> dict[str, int]:
-        """``flooded`` frames that the guest took, ``refusals`` for want of room; ``frames``, ``bytes`` it sent."""
+        """``flooded`` frames the guest took, ``refusals`` for want of room; ``frames``, ``bytes`` it sent."""
         return {**NullLink.stats(self), "flooded": self.flooded, "refusals": self.refusals}
 
     def _run(self, guest: Sink) -> None:

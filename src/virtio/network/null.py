@@ -11,9 +11,7 @@ from virtio.spec.features import mask
 
 __all__ = ["LoopLink", "NullLink"]
 
-OFFLOADS = mask(
-    net.F_CSUM, net.F_HOST_TSO4, net.F_HOST_TSO6, net.F_HOST_ECN, net.F_HOST_UFO, net.F_HOST_USO
-)
+OFFLOADS = mask(net.F_CSUM, net.F_HOST_TSO4, net.F_HOST_TSO6, net.F_HOST_ECN, net.F_HOST_UFO, net.F_HOST_USO)
 
 # ruff: noqa: D102 -- the .pxd declares these names and says what its methods do
 

@@ -1,8 +1,13 @@
+from typing_extensions import disjoint_base
+
 from virtio.network.link import Link
 
 __all__ = ["LoopLink", "NullLink"]
 
 OFFLOADS: int
 
+@disjoint_base
 class NullLink(Link): ...
+
+@disjoint_base
 class LoopLink(NullLink): ...

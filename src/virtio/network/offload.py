@@ -163,7 +163,7 @@ def copy_out(frame, offset, target, length):
 
 
 def sum_words(data, length, sum):
-    # Four bytes at a time, in the machine's order: the sum does not care, as long as it is stored the same way.
+    # Four bytes at a time, in the machine's order: the sum does not care, if it is stored the same way.
     word: uint32_t
     half: uint16_t
     rest: uint8_t[2]

@@ -15,6 +15,7 @@ def finish(
     csum_start: int = 0,
     csum_offset: int = 0,
 ) -> list[bytes]: ...
+
 @disjoint_base
 class Finisher:
     """Makes finished frames of unfinished ones."""

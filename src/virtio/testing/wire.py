@@ -42,8 +42,8 @@ class Seen:
 class Wire(Link):
     """A link that a test holds the other end of.
 
-    ``offloads`` are the feature bits that it `accepts`. With ``readable`` it has a file descriptor, and what is
-    queued with `offer` waits until the NIC fetches it; else `send` delivers on the calling thread.
+    ``offloads`` are the feature bits that it `accepts`. With ``readable`` it has a file descriptor, and what
+    is queued with `offer` waits until the NIC fetches it; else `send` delivers on the calling thread.
     """
 
     def __init__(self, *, offloads: int = 0, readable: bool = False) -> None:
@@ -122,8 +122,8 @@ class Wire(Link):
         count: cython.int = self.prepare(sources)
         number: cython.int = queue
         with cython.nogil:
-            count = self.guest.put(number, self.ready, count)
-        return count
+            taken: cython.int = self.guest.put(number, self.ready, count)
+        return taken
 
     def offer(self, frames: list[bytes | Seen]) -> None:
         """Have frames wait until the NIC fetches them."""
@@ -145,7 +145,6 @@ class Wire(Link):
     def fetch(self, queue, budget):
         count: cython.int = min(len(self.waiting), budget, BURST)
         taken: cython.int = 0
-        i: cython.int
         if count == 0:
             try:
                 os.eventfd_read(self.fd)
@@ -156,7 +155,7 @@ class Wire(Link):
         if self.guest is None:
             return -EAGAIN
         taken = self.guest.put(queue, self.ready, count)
-        for i in range(taken):
+        for _ in range(taken):
             self.waiting.popleft()
         return taken if taken > 0 else -ENOSPC
 
@@ -164,8 +163,8 @@ class Wire(Link):
         """Describe frames, which must live until they were put."""
         if len(frames) > BURST:
             raise UsageError(f"at most {BURST} frames at once, not {len(frames)}")
-        for i, source in enumerate(frames):
-            self._describe(i, source)
+        for index, source in enumerate(frames):
+            self._describe(index, source)
         return len(frames)
 
     def _describe(self, index: int, source: Seen) -> None:

@@ -1,8 +1,8 @@
 """One receive ring of a NIC, into which any thread puts frames.
 
-Whoever has frames copies them into the driver's buffers itself, a burst under one lock: nothing is handed from
-thread to thread, and nothing is copied twice. The lock is held for the copying and for a write to the call
-eventfd, neither of which waits, and never with the GIL being asked for.
+Whoever has frames copies them into the driver's buffers itself, a burst under one lock: nothing is handed
+from thread to thread, and nothing is copied twice. The lock is held for the copying and for a write to the
+call eventfd, neither of which waits, and never with the GIL being asked for.
 
 Buffers are taken from the ring as many as there are frames; those left over wait in the stash for the next
 burst, and go back to the ring when it is paused.
@@ -237,7 +237,9 @@ class Intake:
         total: uint64_t = 0
         buffers: cython.int = 0
         while True:
-            if self.first + buffers == self.end and not self.refill(1 + cython.cast(cython.int, needed >> 11)):
+            if self.first + buffers == self.end and not self.refill(
+                1 + cython.cast(cython.int, needed >> 11)
+            ):
                 # All that the ring can hold is here, and it is too little.
                 return -1 if buffers > 0 and self.stashed_slots >= self.queue.size else 0
             total += self.stash[self.first + buffers].writable_length

@@ -30,7 +30,7 @@ from cython.cimports.virtio.devices.net.terms import (
     count_drops,
 )
 from cython.cimports.virtio.memory import atomic
-from cython.cimports.virtio.network.frame import BURST, Frame
+from cython.cimports.virtio.network.frame import BURST
 from cython.cimports.virtio.network.offload import copy_out
 
 from virtio.devices.net.steering import FlowSteering
@@ -83,9 +83,7 @@ class Nic:
         self.intakes = cython.cast(
             cython.pointer[cython.p_void], calloc(number, cython.sizeof(cython.p_void))
         )
-        self.received = cython.cast(
-            cython.pointer[Counters], calloc(number, cython.sizeof(Counters))
-        )
+        self.received = cython.cast(cython.pointer[Counters], calloc(number, cython.sizeof(Counters)))
         self.sent = cython.cast(cython.pointer[Counters], calloc(number, cython.sizeof(Counters)))
         if self.intakes == cython.NULL or self.received == cython.NULL or self.sent == cython.NULL:
             raise MemoryError
@@ -113,7 +111,9 @@ class Nic:
             self.terms.header = SHORT_HEADER if legacy and not self.terms.mergeable else PLAIN_HEADER
         self.terms.swap = (legacy and big_endian) != (sys.byteorder == "big")
         # num_buffers is 1 there, in the third word's latter half.
-        self.terms.last_word = int.from_bytes(b"\0\0\0\1" if legacy and big_endian else b"\0\0\1\0", sys.byteorder)
+        self.terms.last_word = int.from_bytes(
+            b"\0\0\0\1" if legacy and big_endian else b"\0\0\1\0", sys.byteorder
+        )
         self.terms.sends = takes_of(features, host=True)
         self.set_steering(None)
         self.set_filter(None)
@@ -126,7 +126,7 @@ class Nic:
         self.link.set_guest_offloads(offloads & GUEST_OFFLOADS)
 
     def set_pairs(self, pairs: int) -> None:
-        """How many pairs the driver uses (CTRL_MQ_VQ_PAIRS_SET). Raises UsageError for more than there are."""
+        """How many pairs are in use (CTRL_MQ_VQ_PAIRS_SET). Raises UsageError for more than there are."""
         if not 1 <= pairs <= self.most_pairs:
             raise UsageError(f"1 to {self.most_pairs} pairs can be used, not {pairs}")
         pthread_rwlock_wrlock(cython.address(self.lock))
@@ -173,7 +173,6 @@ class Nic:
         ``segmented`` ones with a GSO type and their ``segmented_bytes``, and those dropped, by reason.
         """
         count: cython.int = self.most_pairs
-        i: cython.int
         receive = [_as_dict(cython.address(self.received[i])) for i in range(count)]
         transmit = [_as_dict(cython.address(self.sent[i])) for i in range(count)]
         return {"receive": receive, "transmit": transmit}

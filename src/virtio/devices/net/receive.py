@@ -1,8 +1,8 @@
 """The worker of a receive queue: it opens the intake, fetches frames from links that wait for it, and sleeps.
 
-Frames are put into the ring by whoever has them (`intake`), so there is often nothing to do here. A link with a
-file descriptor is read by this thread: after it, look again for a while as any worker does, then sleep on it.
-While the driver has no room its kick is waited for instead, so that a link full of frames is left alone.
+Frames are put into the ring by whoever has them (`intake`), so there is often nothing to do here. A link with
+a file descriptor is read by this thread: after it, look again for a while as any worker does, then sleep on
+it. While the driver has no room its kick is waited for instead, so that a link full of frames is left alone.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Receiver(QueueWorker):
             self.adapt(now() - start)
 
     def keep_looking(self):
-        """Ask the link again for up to the present window. True if it paid, or something else is to be done."""
+        """Ask the link again for the present window. True if it paid, or there is something else to do."""
         start: int64_t
         moved: cython.int
         if self.window_ns == 0:

@@ -11,7 +11,7 @@ import cython
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.posix.uio import iovec
-from cython.cimports.virtio.device.worker import BATCH, QueueWorker
+from cython.cimports.virtio.device.worker import QueueWorker
 from cython.cimports.virtio.devices.net.nic import Nic
 from cython.cimports.virtio.devices.net.terms import (
     DOWN,
