@@ -7,6 +7,18 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from virtio.devices.net import Net
+from virtio.network import Link
+from virtio.spec import net as spec
+from virtio.spec.features import mask
+
+
+def open_net(link: Link) -> Net:
+    """A NIC without receive filters: its driver gets every frame, whatever its address."""
+    device = Net(link)
+    device.features &= ~mask(spec.F_CTRL_RX, spec.F_CTRL_RX_EXTRA, spec.F_CTRL_VLAN)
+    return device
+
 
 def header(
     flags: int = 0,

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from virtio.devices.net import Net
 from virtio.errors import RingError
 from virtio.memory import GuestMemory, Mapping
 from virtio.spec import features as feature_bits
@@ -21,10 +20,9 @@ from virtio.testing.wire import Seen, Wire
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "network"))
-from net_guest import Nic
-from packets import Packet, parse
-
-from conftest import BASE, MEMORY
+from conftest import BASE, MEMORY  # noqa: E402 -- modules beside the tests
+from net_guest import Nic, open_net  # noqa: E402
+from packets import Packet, parse  # noqa: E402
 
 VERSION_1 = 1 << feature_bits.VERSION_1
 MERGE = feature_bits.mask(net.F_MRG_RXBUF)
@@ -57,7 +55,7 @@ def drops(device: Net, reason: str) -> int:
 
 
 def test_frames_arrive_in_order(guest: Any, wire: Wire, packed: bool) -> None:
-    nic = Nic(guest(Net(wire), packed=packed))
+    nic = Nic(guest(open_net(wire), packed=packed))
     for _ in range(10):
         nic.post(40)
         frames = [bytes((n,)) * (14 + n) for n in range(40)]
@@ -70,7 +68,7 @@ def test_frames_arrive_in_order(guest: Any, wire: Wire, packed: bool) -> None:
 @pytest.mark.parametrize("sizes", [(12, 2000), (5, 7, 100, 2000), (10, 500, 500), (13, 1, 1, 2000)])
 @pytest.mark.parametrize("merge", [0, MERGE])
 def test_buffers_may_be_cut_anywhere(guest: Any, wire: Wire, sizes: Any, merge: int, packed: bool) -> None:
-    nic = Nic(guest(Net(wire), features=VERSION_1 | merge, packed=packed))
+    nic = Nic(guest(open_net(wire), features=VERSION_1 | merge, packed=packed))
     nic.post(4, *sizes)
     give(wire, FRAME, FRAME[:100], FRAME, FRAME)
     assert [frame.data for frame in nic.take(4)] == [FRAME, FRAME[:100], FRAME, FRAME]
@@ -78,7 +76,7 @@ def test_buffers_may_be_cut_anywhere(guest: Any, wire: Wire, sizes: Any, merge: 
 
 @pytest.mark.parametrize(("merge", "length"), [(0, 10), (MERGE, 12)])
 def test_the_legacy_header(guest: Any, wire: Wire, merge: int, length: int) -> None:
-    nic = Nic(guest(Net(wire), features=merge, legacy=True), length=length)
+    nic = Nic(guest(open_net(wire), features=merge, legacy=True), length=length)
     nic.post(2, 10, 1514)
     give(wire, FRAME, FRAME)
     assert [(frame.data, frame.buffers) for frame in nic.take(2)] == [(FRAME, 1)] * 2
@@ -86,7 +84,7 @@ def test_the_legacy_header(guest: Any, wire: Wire, merge: int, length: int) -> N
 
 def test_big_endian_legacy_fields(guest: Any) -> None:
     wire = Wire()
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device, features=feature_bits.mask(net.F_GUEST_CSUM) | MERGE, legacy=True), order=">")
     device.nic.set_features(feature_bits.mask(net.F_GUEST_CSUM, net.F_MRG_RXBUF), big_endian=True)
     nic.post(3)
@@ -97,7 +95,7 @@ def test_big_endian_legacy_fields(guest: Any) -> None:
 
 @pytest.mark.parametrize("size", [14, 255, 256, 257, 1000, 5000, 9014])
 def test_a_frame_spans_as_many_buffers_as_it_takes(guest: Any, wire: Wire, size: int, packed: bool) -> None:
-    nic = Nic(guest(Net(wire), features=VERSION_1 | MERGE, packed=packed))
+    nic = Nic(guest(open_net(wire), features=VERSION_1 | MERGE, packed=packed))
     nic.post(60, 256)
     data = bytes(n * 7 % 256 for n in range(size))
     give(wire, data, FRAME[:60])
@@ -107,7 +105,7 @@ def test_a_frame_spans_as_many_buffers_as_it_takes(guest: Any, wire: Wire, size:
 
 
 def test_what_does_not_fit_one_buffer_is_dropped_without_merging(guest: Any, wire: Wire) -> None:
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device, features=VERSION_1))
     nic.post(3, 100)
     give(wire, FRAME[:88], FRAME[:89], FRAME[:80])
@@ -116,7 +114,7 @@ def test_what_does_not_fit_one_buffer_is_dropped_without_merging(guest: Any, wir
 
 
 def test_a_frame_longer_than_all_buffers_together_is_dropped(guest: Any, wire: Wire) -> None:
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device, size=16, features=VERSION_1 | MERGE))
     nic.post(16, 100)
     give(wire, bytes(2000), FRAME[:60])
@@ -125,7 +123,7 @@ def test_a_frame_longer_than_all_buffers_together_is_dropped(guest: Any, wire: W
 
 
 def test_buffers_of_no_use_come_back(guest: Any, wire: Wire) -> None:
-    nic = Nic(guest(Net(wire), features=VERSION_1))
+    nic = Nic(guest(open_net(wire), features=VERSION_1))
     useless = nic.guest.submit([b"readable"], (), queue=0)
     tiny = nic.guest.submit((), (4,), queue=0)
     nic.post(1)
@@ -136,7 +134,7 @@ def test_buffers_of_no_use_come_back(guest: Any, wire: Wire) -> None:
 
 def test_runts_and_giants_of_the_world_are_dropped(guest: Any) -> None:
     wire = Wire()
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device))
     nic.post(40)
     assert wire.send([b"", b"x" * 13, bytes(65551), FRAME]) == 4
@@ -149,7 +147,7 @@ def test_runts_and_giants_of_the_world_are_dropped(guest: Any) -> None:
 
 def test_without_room_the_sender_keeps_the_frames(guest: Any, packed: bool) -> None:
     wire = Wire()
-    nic = Nic(guest(Net(wire), packed=packed))
+    nic = Nic(guest(open_net(wire), packed=packed))
     assert wire.send([FRAME]) == 0
     nic.post(2)
     assert wire.send([FRAME] * 5) == 2
@@ -160,7 +158,7 @@ def test_without_room_the_sender_keeps_the_frames(guest: Any, packed: bool) -> N
 
 def test_a_link_that_is_fetched_from_goes_on_when_there_is_room(guest: Any, packed: bool) -> None:
     wire = Wire(readable=True)
-    nic = Nic(guest(Net(wire), packed=packed))
+    nic = Nic(guest(open_net(wire), packed=packed))
     wire.offer([bytes((n,)) * 60 for n in range(100)])
     for n in range(100):
         nic.post(1)
@@ -170,7 +168,7 @@ def test_a_link_that_is_fetched_from_goes_on_when_there_is_room(guest: Any, pack
 
 def test_a_frame_waits_for_enough_buffers(guest: Any, packed: bool) -> None:
     wire = Wire(readable=True)
-    nic = Nic(guest(Net(wire), features=VERSION_1 | MERGE, packed=packed))
+    nic = Nic(guest(open_net(wire), features=VERSION_1 | MERGE, packed=packed))
     data = bytes(n % 251 for n in range(3000))
     wire.offer([data])
     for _ in range(12):
@@ -181,7 +179,7 @@ def test_a_frame_waits_for_enough_buffers(guest: Any, packed: bool) -> None:
 
 def test_no_processor_time_while_there_is_no_room(guest: Any) -> None:
     wire = Wire(readable=True)
-    nic = Nic(guest(Net(wire)))
+    nic = Nic(guest(open_net(wire)))
     nic.post(1)
     wire.offer([FRAME] * 10)
     nic.take(1)
@@ -197,7 +195,7 @@ def test_no_processor_time_while_there_is_no_room(guest: Any) -> None:
 
 def test_notifications_are_not_sent_to_a_driver_that_does_not_want_them(guest: Any) -> None:
     wire = Wire()
-    nic = Nic(guest(Net(wire), features=VERSION_1))
+    nic = Nic(guest(open_net(wire), features=VERSION_1))
     vring = nic.guest.attachment.vrings[0]
     nic.post(10)
     nic.guest.drivers[0].suppress_notifications()
@@ -208,7 +206,7 @@ def test_notifications_are_not_sent_to_a_driver_that_does_not_want_them(guest: A
 
 
 def test_a_driver_without_a_call_fd_is_told_in_band(guest: Any, wire: Wire) -> None:
-    nic = Nic(guest(Net(wire)))
+    nic = Nic(guest(open_net(wire)))
     attachment = nic.guest.attachment
     told = os.eventfd(0)
     attachment._on_call = lambda index: os.eventfd_write(told, 1)
@@ -228,7 +226,7 @@ def unfinished(packet: Packet, gso_type: int, size: int) -> Seen:
 
 
 def test_a_driver_that_takes_it_gets_the_frame_unfinished(guest: Any, wire: Wire) -> None:
-    nic = Nic(guest(Net(wire), features=VERSION_1 | MERGE | GUEST))
+    nic = Nic(guest(open_net(wire), features=VERSION_1 | MERGE | GUEST))
     nic.post(10)
     packet = Packet(b"s" * 9000)
     give(wire, unfinished(packet, net.HDR_GSO_TCPV4, 1000), unfinished(packet, 0, 0))
@@ -240,7 +238,7 @@ def test_a_driver_that_takes_it_gets_the_frame_unfinished(guest: Any, wire: Wire
 
 
 def test_a_driver_that_does_not_gets_finished_frames(guest: Any, wire: Wire, packed: bool) -> None:
-    nic = Nic(guest(Net(wire), features=VERSION_1, packed=packed))
+    nic = Nic(guest(open_net(wire), features=VERSION_1, packed=packed))
     nic.post(20)
     packet = Packet(b"s" * 9000)
     give(wire, FRAME, unfinished(packet, net.HDR_GSO_TCPV4, 1000), unfinished(Packet(b"t" * 9), 0, 0))
@@ -253,7 +251,7 @@ def test_a_driver_that_does_not_gets_finished_frames(guest: Any, wire: Wire, pac
 
 def test_the_driver_may_change_what_it_takes(guest: Any) -> None:
     wire = Wire()
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device, features=VERSION_1 | MERGE | GUEST))
     nic.post(30)
     packet = Packet(b"s" * 3000)
@@ -266,7 +264,7 @@ def test_the_driver_may_change_what_it_takes(guest: Any) -> None:
 
 def test_segments_beyond_the_room_are_dropped_and_counted(guest: Any) -> None:
     wire = Wire()
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device, features=VERSION_1))
     frame = unfinished(Packet(b"s" * 3000), net.HDR_GSO_TCPV4, 1000)
     assert wire.send([frame]) == 0
@@ -278,7 +276,7 @@ def test_segments_beyond_the_room_are_dropped_and_counted(guest: Any) -> None:
 
 def test_an_unfinished_frame_without_sense_is_dropped(guest: Any) -> None:
     wire = Wire()
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device, features=VERSION_1))
     nic.post(2)
     assert wire.send([Seen(FRAME, 0, 1, net.HDR_GSO_TCPV4, 0, 100, 34, 16), FRAME]) == 2
@@ -291,7 +289,7 @@ def test_an_unfinished_frame_without_sense_is_dropped(guest: Any) -> None:
 
 def test_unused_buffers_go_back_when_the_queue_stops(guest: Any, packed: bool) -> None:
     wire = Wire()
-    nic = Nic(guest(Net(wire), features=VERSION_1 | MERGE, packed=packed))
+    nic = Nic(guest(open_net(wire), features=VERSION_1 | MERGE, packed=packed))
     nic.post(3, 256)
     assert wire.send([bytes(1000)]) == 0  # three buffers were taken for it, and are too few
     vring = nic.guest.attachment.vrings[0]
@@ -308,7 +306,7 @@ def test_unused_buffers_go_back_when_the_queue_stops(guest: Any, packed: bool) -
 
 def test_other_memory_while_buffers_were_taken(guest: Any, packed: bool) -> None:
     wire = Wire()
-    nic = Nic(guest(Net(wire), features=VERSION_1 | MERGE, packed=packed))
+    nic = Nic(guest(open_net(wire), features=VERSION_1 | MERGE, packed=packed))
     nic.post(3, 256)
     assert wire.send([bytes(1000)]) == 0
     other = GuestMemory([Mapping.from_fd(nic.guest.fd, MEMORY, guest_address=BASE)])
@@ -320,7 +318,7 @@ def test_other_memory_while_buffers_were_taken(guest: Any, packed: bool) -> None
 
 
 def test_a_malformed_ring_stops_the_queue_and_nothing_else(guest: Any, wire: Wire) -> None:
-    nic = Nic(guest(Net(wire), features=VERSION_1))
+    nic = Nic(guest(open_net(wire), features=VERSION_1))
     nic.post(1)
     nic.guest.drivers[0].add_buffers((), [(0xDEAD_0000_0000, 2048)], 999)
     nic.guest.kick()

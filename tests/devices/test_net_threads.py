@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from virtio.devices.net import Net
 from virtio.devices.net.filter import ReceiveFilter
 from virtio.devices.net.nic import Nic as SharedNic
 from virtio.devices.net.steering import Steering
@@ -23,9 +22,8 @@ from virtio.testing.wire import Wire
 from virtio.virtqueue import packed_layout, split_layout
 
 sys.path.insert(0, str(Path(__file__).parent))
-from net_guest import Nic
-
-from conftest import ARENA, BASE, MEMORY
+from conftest import ARENA, BASE, MEMORY  # noqa: E402 -- modules beside the tests
+from net_guest import Nic, open_net  # noqa: E402
 
 VERSION_1 = 1 << feature_bits.VERSION_1
 MERGE = feature_bits.mask(net.F_MRG_RXBUF)
@@ -65,7 +63,7 @@ def packed(request: Any) -> bool:
 
 def test_two_senders_fill_one_ring(guest: Any, packed: bool) -> None:
     first, second = Wire(), Wire()
-    device = Net(first)
+    device = open_net(first)
     driver = guest(device, features=VERSION_1 | MERGE, size=RING, packed=packed)
     second.connect(device.nic)
     ring = Ring(driver)
@@ -110,7 +108,7 @@ def ring_bytes(guest: Any, packed: bool) -> bytes:
 
 def test_a_flood_meets_pauses_stops_and_other_memory(guest: Any, packed: bool) -> None:
     link = FloodLink(size=64)
-    device = Net(link)
+    device = open_net(link)
     driver = guest(device, features=VERSION_1 | MERGE, size=RING, packed=packed)
     ring = Ring(driver)
     vring = driver.attachment.vrings[0]
@@ -147,7 +145,7 @@ def test_a_flood_meets_pauses_stops_and_other_memory(guest: Any, packed: bool) -
 
 def test_settings_change_under_a_flood(guest: Any) -> None:
     link = FloodLink(size=64)
-    device = Net(link)
+    device = open_net(link)
     driver = guest(device, features=VERSION_1 | MERGE, size=RING)
     ring = Ring(driver)
     received = 0
@@ -171,7 +169,7 @@ def test_settings_change_under_a_flood(guest: Any) -> None:
 
 def test_the_senders_queue_chooses_the_receiver(guest: Any) -> None:
     wire = Wire()
-    device = Net(wire, pairs=2)
+    device = open_net(wire, pairs=2)
     features = VERSION_1 | feature_bits.mask(net.F_MQ, net.F_CTRL_VQ)
     driver = guest(device, features=features)
     nics = [Nic(driver, pair=pair) for pair in (0, 1)]
@@ -191,7 +189,7 @@ def test_the_senders_queue_chooses_the_receiver(guest: Any) -> None:
 
 def test_a_full_receiver_does_not_hold_up_the_steering(guest: Any) -> None:
     wire = Wire()
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device, features=VERSION_1))
     device.nic.set_steering(Steering())
     nic.post(2)
@@ -202,7 +200,7 @@ def test_a_full_receiver_does_not_hold_up_the_steering(guest: Any) -> None:
 
 def test_the_hash_header(guest: Any) -> None:
     wire = Wire()
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device, features=VERSION_1), length=20)
     device.nic.set_features(VERSION_1 | feature_bits.mask(net.F_HASH_REPORT))
     assert device.nic.header_length == 20

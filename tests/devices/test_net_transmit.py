@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from virtio.devices.net import Net
 from virtio.network import LoopLink, NullLink, open_link
 from virtio.spec import features as feature_bits
 from virtio.spec import net
@@ -17,8 +16,8 @@ from virtio.testing.wire import Seen, Wire
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "network"))
-from net_guest import Nic, header
-from packets import Packet, parse
+from net_guest import Nic, header, open_net  # noqa: E402 -- modules beside the tests
+from packets import Packet, parse  # noqa: E402
 
 ALL = feature_bits.mask(net.F_CSUM, net.F_HOST_TSO4, net.F_HOST_TSO6, net.F_HOST_ECN, net.F_HOST_USO)
 FRAME = bytes(range(200))
@@ -41,7 +40,7 @@ def drops(device: Net, reason: str) -> int:
 
 
 def test_frames_arrive_in_order_and_the_buffers_come_back(guest: Any, wire: Wire, packed: bool) -> None:
-    nic = Nic(guest(Net(wire), packed=packed))
+    nic = Nic(guest(open_net(wire), packed=packed))
     for _ in range(10):
         frames = [bytes((n,)) * (60 + n) for n in range(40)]
         assert nic.send(*frames) == [0] * 40
@@ -50,7 +49,7 @@ def test_frames_arrive_in_order_and_the_buffers_come_back(guest: Any, wire: Wire
 
 @pytest.mark.parametrize("parts", [(12,), (1,), (5, 12, 13), (12, 26, 27, 28, 100), (40,), range(1, 30)])
 def test_chains_may_be_cut_anywhere(guest: Any, wire: Wire, parts: Any, packed: bool) -> None:
-    nic = Nic(guest(Net(wire), packed=packed))
+    nic = Nic(guest(open_net(wire), packed=packed))
     nic.send(FRAME, head=header(), parts=list(parts))
     assert wire.wait(1) == [Seen(FRAME)]
 
@@ -58,14 +57,14 @@ def test_chains_may_be_cut_anywhere(guest: Any, wire: Wire, parts: Any, packed: 
 @pytest.mark.parametrize(("merge", "length"), [(False, 10), (True, 12)])
 def test_the_legacy_header(guest: Any, wire: Wire, merge: bool, length: int) -> None:
     features = feature_bits.mask(net.F_MRG_RXBUF) if merge else 0
-    nic = Nic(guest(Net(wire), features=features, legacy=True), length=length)
+    nic = Nic(guest(open_net(wire), features=features, legacy=True), length=length)
     nic.send(FRAME)
     assert wire.wait(1) == [Seen(FRAME)]
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 12, 13, 25])
 def test_runts_are_dropped(guest: Any, wire: Wire, size: int) -> None:
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device))
     if size:
         nic.send(b"", head=bytes(size))
@@ -77,7 +76,7 @@ def test_runts_are_dropped(guest: Any, wire: Wire, size: int) -> None:
 
 
 def test_giants_are_dropped(guest: Any, wire: Wire) -> None:
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device))
     nic.send(bytes(65551), bytes(65550))
     assert len(wire.wait(1)[0].data) == 65550
@@ -100,7 +99,7 @@ def test_giants_are_dropped(guest: Any, wire: Wire) -> None:
     ],
 )
 def test_headers_without_sense_are_dropped(guest: Any, wire: Wire, head: bytes) -> None:
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device, features=1 << feature_bits.VERSION_1 | ALL))
     nic.send(FRAME, head=head)
     nic.send(FRAME)
@@ -109,7 +108,7 @@ def test_headers_without_sense_are_dropped(guest: Any, wire: Wire, head: bytes) 
 
 
 def test_offloads_are_refused_that_were_not_negotiated(guest: Any, wire: Wire) -> None:
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device, features=1 << feature_bits.VERSION_1))
     nic.send(FRAME, head=header(1, csum_start=20))
     assert drops(device, "header") == 1
@@ -117,7 +116,7 @@ def test_offloads_are_refused_that_were_not_negotiated(guest: Any, wire: Wire) -
 
 def test_a_link_that_takes_it_gets_the_frame_unfinished(guest: Any) -> None:
     wire = Wire(offloads=ALL)
-    nic = Nic(guest(Net(wire)))
+    nic = Nic(guest(open_net(wire)))
     packet = Packet(b"p" * 5000)
     head = header(1, net.HDR_GSO_TCPV4 | net.HDR_GSO_ECN, 60000, 1448, packet.transport_at, 16)
     nic.send(packet.frame(), head=head)
@@ -128,7 +127,7 @@ def test_a_link_that_takes_it_gets_the_frame_unfinished(guest: Any) -> None:
 @pytest.mark.parametrize("offloads", [0, feature_bits.mask(net.F_CSUM)])
 def test_a_link_that_does_not_gets_finished_frames(guest: Any, offloads: int, packed: bool) -> None:
     wire = Wire(offloads=offloads)
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device, packed=packed, size=256))
     packets = [Packet(bytes((n,)) * 40000) for n in range(12)]
     head = header(1, net.HDR_GSO_TCPV4, 54, 500, packets[0].transport_at, 16)
@@ -142,7 +141,7 @@ def test_a_link_that_does_not_gets_finished_frames(guest: Any, offloads: int, pa
 
 
 def test_order_is_kept_between_finished_and_other_frames(guest: Any, wire: Wire) -> None:
-    nic = Nic(guest(Net(wire)))
+    nic = Nic(guest(open_net(wire)))
     packet = Packet(b"q" * 3000)
     head = header(1, net.HDR_GSO_TCPV4, 54, 1000, packet.transport_at, 16)
     tokens = []
@@ -157,14 +156,14 @@ def test_order_is_kept_between_finished_and_other_frames(guest: Any, wire: Wire)
 
 
 def test_an_unfinished_frame_without_sense_is_dropped(guest: Any, wire: Wire) -> None:
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device))
     nic.send(FRAME, head=header(1, net.HDR_GSO_TCPV4, 54, 100, 34, 16))
     assert drops(device, "offload") == 1
 
 
 def test_what_the_link_has_no_room_for_is_counted(guest: Any, wire: Wire) -> None:
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device))
     wire.refuse(True)
     nic.send(FRAME, FRAME)
@@ -172,7 +171,7 @@ def test_what_the_link_has_no_room_for_is_counted(guest: Any, wire: Wire) -> Non
 
 
 def test_nothing_passes_while_the_link_is_down(guest: Any, wire: Wire) -> None:
-    device = Net(wire)
+    device = open_net(wire)
     nic = Nic(guest(device))
     device.nic.set_link_up(False)
     nic.send(FRAME)
@@ -185,7 +184,7 @@ def test_nothing_passes_while_the_link_is_down(guest: Any, wire: Wire) -> None:
 
 
 def test_counters(guest: Any) -> None:
-    device = Net(Wire(offloads=ALL))
+    device = open_net(Wire(offloads=ALL))
     nic = Nic(guest(device))
     packet = Packet(b"p" * 5000)
     nic.send(packet.frame(), head=header(1, 1, 54, 1448, packet.transport_at, 16))
@@ -202,7 +201,7 @@ def test_null_and_loop_take_everything(guest: Any) -> None:
     loop = open_link("loop:")
     assert isinstance(loop, LoopLink)
     assert NullLink().accepts == loop.accepts
-    nic = Nic(guest(Net(loop)))
+    nic = Nic(guest(open_net(loop)))
     nic.post(3)
     nic.send(*[bytes((n,)) * 100 for n in range(4)])
     assert [frame.data[0] for frame in nic.take(3)] == [0, 1, 2]

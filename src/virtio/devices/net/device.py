@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from virtio.device import Device, Queue, Request
+from virtio.device import Device, HandlerWorker, Queue, Request
 from virtio.device.worker import QueueWorker
 from virtio.devices.net.announcement import rarp
 from virtio.devices.net.coalescing import Coalescing
@@ -216,8 +216,8 @@ class Net(Device):
     def make_worker(self, index: int, queue: DeviceQueue) -> QueueWorker:
         """The engine of a receive or transmit queue; the control queue's handler."""
         role = self._role(index)
-        if role is None:
-            raise UsageError(f"queue {index} does not exist with the features that were accepted")
+        if role is None:  # some front-ends start every ring that there could be
+            return HandlerWorker(queue, self._without_use, self._report)
         if role.kind == "receive":
             return Receiver(queue, self.nic, role.pair)
         if role.kind == "transmit":
@@ -230,6 +230,11 @@ class Net(Device):
             return
         readable = request.readable_length <= LARGEST_COMMAND
         request.write(self.control.execute(request.read() if readable else b"", request.writable_length))
+
+    def _without_use(self, request: Request) -> None:
+        """A queue that does not exist with the features accepted: nothing is done, nothing is OK."""
+        if request.writable_length:
+            request.write(bytes([ctrl.ERR]))
 
     def failed(self, request: Request, error: BaseException) -> None:
         """Our own fault, which is logged: the driver is told ERR."""

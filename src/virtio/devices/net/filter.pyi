@@ -2,6 +2,8 @@ from collections.abc import Iterable
 
 from typing_extensions import disjoint_base
 
+__all__ = ["ReceiveFilter"]
+
 @disjoint_base
 class ReceiveFilter:
     promisc: bool

@@ -1,5 +1,7 @@
 from typing_extensions import disjoint_base
 
+__all__ = ["Moderation"]
+
 @disjoint_base
 class Moderation:
     @property

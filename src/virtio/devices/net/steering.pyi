@@ -4,6 +4,8 @@ from typing_extensions import disjoint_base
 
 from virtio.devices.net.toeplitz import Hasher
 
+__all__ = ["FlowSteering", "RssSteering", "Steering"]
+
 @disjoint_base
 class Steering:
     def __init__(self, hasher: Hasher | None = None) -> None: ...

@@ -1,5 +1,7 @@
 from typing_extensions import disjoint_base
 
+__all__ = ["Hasher"]
+
 @disjoint_base
 class Hasher:
     types: int
