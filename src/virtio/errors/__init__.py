@@ -32,6 +32,7 @@
      +-- HostError              the environment lacks something (4)
           +-- AddressInUseError another program serves that socket
           +-- ArenaExhaustedError  no shared memory left for requests
+          +-- IoUringError      io_uring that was insisted on and cannot be had
           +-- NetworkError      a NIC's link that cannot be used
           |    +-- NetworkMissingError, NetworkPermissionError, NetworkBusyError, NetworkKindError,
           |        NetworkExtraError
@@ -61,6 +62,7 @@ from virtio.errors.base import (
     GuestError,
     GuestTimeoutError,
     HostError,
+    IoUringError,
     NotSharedError,
     PeerError,
     ProtocolError,
@@ -150,6 +152,7 @@ __all__ = [
     "IndirectNextError",
     "IndirectSizeError",
     "IndirectUnexpectedError",
+    "IoUringError",
     "IotlbMissError",
     "LengthOverflowError",
     "LengthZeroError",
