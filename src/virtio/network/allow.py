@@ -1,9 +1,9 @@
 """``allow=``: a guest reaches what is on a list, and nothing else.
 
 What passes outwards: ARP, neighbour discovery, DHCP to everybody, names that are allowed asked of resolvers
-that are known; what goes to allowed addresses, to addresses that allowed names turned out to have,
-and to whoever began a conversation with the guest. All else is dropped: other protocols, tagged frames, DNS over
-TCP to resolvers that are not themselves allowed. A query for another name is answered REFUSED.
+that are known; what goes to allowed addresses, to addresses that allowed names turned out to have, and to
+whoever began a conversation with the guest. All else is dropped: other protocols, tagged frames, DNS over TCP
+to resolvers that are not themselves allowed. A query for another name is answered REFUSED.
 """
 
 from __future__ import annotations

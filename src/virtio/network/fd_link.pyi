@@ -1,7 +1,12 @@
 from collections.abc import Callable
 
+from typing_extensions import disjoint_base
+
 from virtio.network.link import Link
 
+__all__ = ["FdLink"]
+
+@disjoint_base
 class FdLink(Link):
     lane_count: int
     header_size: int

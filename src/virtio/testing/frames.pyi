@@ -1,7 +1,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from typing_extensions import disjoint_base
+
 from virtio.network.link import Link, Sink
+
+__all__ = ["NO_HEADER", "CollectSink", "Collected", "Header"]
 
 NO_HEADER: Header
 
@@ -18,6 +22,7 @@ class Collected(NamedTuple):
     header: Header
     queue: int
 
+@disjoint_base
 class CollectSink(Sink):
     link: Link
     room: int | None
