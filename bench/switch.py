@@ -1,4 +1,4 @@
-"""How many frames a switch forwards between two ports of one process, on one core: `python bench/switch.py`."""
+"""Frames forwarded between two ports of one process, on one core: `python bench/switch.py`."""
 
 from __future__ import annotations
 
