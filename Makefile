@@ -5,15 +5,18 @@
 #   make test    the tests                                      make bench   against qemu-storage-daemon
 #   make docs    the documentation as HTML                      make fuzz    the fuzzers, for a minute each
 #   make test-sanitize   the rings under ASAN and UBSAN         make integrity   every byte, for minutes
-#   make clean
+#   make instructions    has a request become dearer?           make clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
+BUILD_PACKAGES := python3-venv python3-dev
+# Built with where it can be had; elsewhere threads do what io_uring would.
+OPTIONAL_PACKAGES := liburing-dev
 # What a real guest needs, and what the tests and benchmarks compare with.
-DEMO_PACKAGES := python3-venv python3-dev user-mode-linux qemu-system-x86 linux-image-cloud-amd64 busybox-static e2fsprogs
+DEMO_PACKAGES := $(BUILD_PACKAGES) user-mode-linux qemu-system-x86 linux-image-cloud-amd64 busybox-static e2fsprogs
 TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-common qemu-utils seabios mount tshark
 
 COMPILED := $(wildcard src/virtio/*/*.pxd src/virtio/*/*/*.pxd)
@@ -21,11 +24,12 @@ COMPILED := $(wildcard src/virtio/*/*.pxd src/virtio/*/*/*.pxd)
 FOLDERS := $(shell find src -type d ! -name __pycache__)
 COMPILED_SOURCES := $(COMPILED) $(wildcard $(COMPILED:.pxd=.py)) CMakeLists.txt pyproject.toml
 
-.PHONY: build demo test test-sanitize lint bench docs fuzz integrity clean
+.PHONY: build demo test test-sanitize lint bench bench-docs instructions docs fuzz integrity clean
 build: $(VENV)/.installed
 
 $(VENV)/.created:
-	tools/debian-packages python3-venv python3-dev
+	tools/debian-packages $(BUILD_PACKAGES)
+	-tools/debian-packages $(OPTIONAL_PACKAGES)
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
@@ -66,19 +70,32 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/python tools/check_stubs.py
 
-# BENCH=--quick only shows that it works; see bench/README.md.
+# BENCH=--quick only shows that it works; see bench/README.md. bench-docs also fills the documents' tables.
 BENCH ?=
-bench: build
-	tools/debian-packages qemu-system-common fio
-	$(BIN)/python bench $(BENCH)
+BENCH_RESULTS := build/bench/results
+bench bench-docs instructions: build
+	tools/debian-packages qemu-system-common fio valgrind gcc libc6-dev
+	$(PIP) install --group bench
+bench:
+	mkdir -p $(dir $(BENCH_RESULTS))
+	$(BIN)/python bench --json $(BENCH_RESULTS).json --plot $(BENCH_RESULTS).svg $(BENCH)
+bench-docs:
+	mkdir -p $(dir $(BENCH_RESULTS))
+	$(BIN)/python bench --json $(BENCH_RESULTS).json --plot docs/benchmarks.svg --markdown docs/benchmarks.md $(BENCH)
+	$(BIN)/python bench/anatomy.py --markdown docs/explanation/time-of-a-request.md
+instructions:
+	$(BIN)/python bench/instructions.py --check
 
-# Every byte that a disk is given, in ten million requests for each ring, while its file is interfered with, and
-# the service killed some hundred times. INTEGRITY="--cache none --requests 1000000" is another run.
-INTEGRITY ?=
+# Every byte that a disk is given, in ten million requests for each ring, shared among all ways of serving, while
+# its file is interfered with; the service killed, and its power cut, where there are root's rights (4: there are
+# not). INTEGRITY="--requests 100000" is another run.
+INTEGRITY ?= --all-modes
 INTEGRITY_KILLS ?= 50
 integrity: build
+	tools/debian-packages e2fsprogs mount
 	$(BIN)/python -m virtio.testing.integrity $(INTEGRITY)
-	VIRTIO_KILLS=$(INTEGRITY_KILLS) $(BIN)/python -m pytest -o timeout=1200 tests/devices/test_blk_durability.py
+	$(BIN)/python -m virtio.testing.integrity --kill $(INTEGRITY_KILLS)
+	$(BIN)/python -m virtio.testing.integrity --cut-power $(INTEGRITY_KILLS) || test $$? = 4
 
 # Compiled modules of their own again: by clang, with AddressSanitizer and the counters libFuzzer steers by.
 FUZZ_SECONDS ?= 60
@@ -87,7 +104,7 @@ fuzz: build
 	$(PIP) install --group fuzz
 	CC=$(CURDIR)/fuzz/cc FUZZ_PYTHON=$(CURDIR)/$(BIN)/python \
 		$(PIP) install --no-build-isolation --no-deps --upgrade --target $(FUZZED)/site \
-		-C build-dir=$(FUZZED)/cmake -C cmake.build-type=None \
+		-C build-dir=$(FUZZED)/cmake -C cmake.build-type=None -C cmake.define.VIRTIO_IO_URING=OFF \
 		-C cmake.define.CMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY .
 	$(BIN)/python fuzz --seconds $(FUZZ_SECONDS)
 

@@ -1,4 +1,4 @@
-"""How each back-end is started, pinned to a core, and stopped."""
+"""How each back-end is started, pinned to its cores, and stopped."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from processes import innermost, is_listening
+from processes import innermost, is_listening, pinned
+from workloads import DIRECT, OURS, UNMAPPED, Side
 
 HERE = Path(__file__).parent
-BACKEND_CPU, GENERATOR_CPU = 0, 1
+CORES = sorted(os.sched_getaffinity(0))
+BACKEND_CORES = CORES[: max(1, len(CORES) // 2)]
+GENERATOR_CORES = CORES[len(CORES) // 2 :]
 VIRTIO = [sys.executable, "-m", "virtio.cli"]
-NULL = "null:1G"  # a disk that moves no data, so that the rings alone are measured
+NULL_BYTES = 1 << 30  # of the disk that moves no data, so that the rings alone are measured
 
 
 class Backend:
@@ -30,9 +33,9 @@ class Backend:
         self.process = process
         self.pid = innermost(process.pid)
 
-    def load(self, **settings: Any) -> dict[str, float]:
-        """Put load on it from a process on the other core. See generator.py."""
-        settings = {"cpu": GENERATOR_CPU % (os.cpu_count() or 1), "pid": self.pid, **settings}
+    def load(self, *, cores: int = 1, **settings: Any) -> dict[str, float]:
+        """Put load on it from a process on other cores. See generator.py."""
+        settings = {"cpus": GENERATOR_CORES[:cores], "pid": self.pid, **settings}
         command = [sys.executable, str(HERE / "generator.py"), self.socket, json.dumps(settings)]
         result: dict[str, float] = json.loads(
             subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
@@ -40,17 +43,36 @@ class Backend:
         return result
 
 
-def virtio_blk(storage: str, socket: str) -> list[str]:
-    """The command line of ours; ``storage`` is a path or NULL."""
-    return [*VIRTIO, "blk", "--blk-file", storage, "--socket-path", socket]
+def command_of(side: Side, disk: Path | None, socket: str, program: str | None) -> list[str]:
+    """The command line of one side; ``disk`` is None for one that moves no data."""
+    if side.program == OURS:
+        return virtio_blk(_url(disk, side.mode), socket, *_cache(side.mode), *side.options)
+    assert program is not None
+    return storage_daemon(program, disk, socket, direct=side.mode == DIRECT)
 
 
-def storage_daemon(program: str, storage: str, socket: str) -> list[str]:
+def virtio_blk(url: str, socket: str, *options: str) -> list[str]:
+    """The command line of ours."""
+    return [*VIRTIO, "blk", "--blk-file", url, "--socket-path", socket, *options]
+
+
+def _url(disk: Path | None, mode: str) -> str:
+    if disk is None:
+        return f"null:{NULL_BYTES}"
+    return f"file:{disk}?map=off" if mode == UNMAPPED else str(disk)
+
+
+def _cache(mode: str) -> list[str]:
+    return ["--cache", "none"] if mode == DIRECT else []
+
+
+def storage_daemon(program: str, disk: Path | None, socket: str, *, direct: bool = False) -> list[str]:
     """The command line of qemu-storage-daemon with the same disk, in its fastest form."""
-    if storage == NULL:
-        blockdev = f"driver=null-co,node-name=disk,size={1 << 30}"
+    if disk is None:
+        blockdev = f"driver=null-co,node-name=disk,size={NULL_BYTES}"
     else:
-        blockdev = f"driver=file,node-name=disk,filename={storage},aio=io_uring"
+        blockdev = f"driver=file,node-name=disk,filename={disk},aio=io_uring"
+        blockdev += ",cache.direct=on" if direct else ""
     export = (
         f"type=vhost-user-blk,id=export,node-name=disk,iothread=thread,writable=on,"
         f"addr.type=unix,addr.path={socket}"
@@ -68,10 +90,14 @@ def socket_path() -> Iterator[str]:
 
 
 @contextmanager
-def running(command: Sequence[str], socket: str, *, patience: float = 20.0) -> Iterator[Backend]:
-    """Run ``command`` on the back-end's core, from when it listens on ``socket`` until the block ends."""
+def running(
+    command: Sequence[str], socket: str, *, cores: int = 1, patience: float = 20.0
+) -> Iterator[Backend]:
+    """Run ``command`` on the back-end's cores, from when it listens on ``socket`` until the block ends."""
     with tempfile.TemporaryFile() as talk:
-        process = subprocess.Popen(command, stdout=talk, stderr=talk, preexec_fn=_pin)
+        process = subprocess.Popen(
+            command, stdout=talk, stderr=talk, preexec_fn=lambda: pinned(BACKEND_CORES[:cores])
+        )
         try:
             deadline = time.monotonic() + patience
             while not is_listening(socket):
@@ -83,10 +109,6 @@ def running(command: Sequence[str], socket: str, *, patience: float = 20.0) -> I
             yield Backend(socket, process)
         finally:
             _stop(process)
-
-
-def _pin() -> None:
-    os.sched_setaffinity(0, {BACKEND_CPU})
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,6 +1,6 @@
 """One load on one vhost-user disk, in a process of its own: JSON in, JSON out.
 
-    python bench/generator.py SOCKET '{"cpu": 1, "pid": 4711, "load": {"depth": 32, "seconds": 2}}'
+    python bench/generator.py SOCKET '{"cpus": [1], "pid": 4711, "load": {"depth": 32, "seconds": 2}}'
 
 ``load`` is `virtio.drivers.LoadOptions`; ``connect`` goes to `virtio.drivers.Blk.connect`; ``pid`` is the
 back-end, whose processor time is read before and after; ``warm`` is how long to run before that.
@@ -22,8 +22,8 @@ CONNECT = {"queue_size": 256, "packed": False}
 
 def run(socket: str, settings: dict[str, Any]) -> dict[str, float]:
     """Connect, warm up, measure. Latencies in microseconds, processor time in nanoseconds a request."""
-    if "cpu" in settings:
-        os.sched_setaffinity(0, {settings["cpu"]})
+    if "cpus" in settings:
+        os.sched_setaffinity(0, settings["cpus"])
     options = LoadOptions(**settings["load"])
     with Blk.connect(socket, **CONNECT | settings.get("connect", {})) as disk:
         run_load(disk, dataclasses.replace(options, seconds=settings.get("warm", 0.1)))

@@ -14,7 +14,8 @@ from typing import Any
 
 import virtio
 from backends import running, socket_path
-from tables import medians, table, thousands
+from output import as_text
+from tables import medians
 from virtio.device import ConfigSpace
 from virtio.spec import blk
 
@@ -65,26 +66,11 @@ def _one_run(kind: str, packed: bool, depth: int, seconds: float) -> dict[str, f
             return backend.load(load=load, connect={"packed": packed})
 
 
-def report(results: dict[str, dict[str, float]]) -> str:
-    """The table."""
-    rows = [
-        (
-            name,
-            thousands(each["iops"]),
-            f"{each['p50_us']:.1f}",
-            f"{each['p99_us']:.1f}",
-            f"{each['cpu_ns']:.0f}",
-        )
-        for name, each in results.items()
-    ]
-    return table(("handler", "requests/s", "p50 us", "p99 us", "CPU ns/request"), rows)
-
-
 def main() -> None:
     """Measure and print, or be the device that is measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default 5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each time (default 1)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--serve", nargs=2, metavar=("KIND", "SOCKET"), help=argparse.SUPPRESS)
@@ -95,7 +81,7 @@ def main() -> None:
         return
     quick = arguments.quick
     results: dict[str, Any] = measure(1 if quick else arguments.rounds, 0.2 if quick else arguments.seconds)
-    print(json.dumps(results, indent=2) if arguments.json else report(results))
+    print(json.dumps(results, indent=2) if arguments.json else as_text({"handler": results}))
 
 
 if __name__ == "__main__":

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-TICKS = os.sysconf("SC_CLK_TCK")
 LISTENING = 0x10000  # __SO_ACCEPTCON, in the flags column of /proc/net/unix
 
 
 def cpu_seconds(pid: int) -> float:
     """Processor time of all its threads, user and system, ended ones too."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    # The clock of a process by its number, as clock_getcpuclockid makes it: to the nanosecond, unlike /proc.
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def memory(pid: int, field: str) -> int:
@@ -45,3 +46,8 @@ def is_listening(path: str) -> bool:
         if fields[-1] == path and int(fields[3], 16) & LISTENING:
             return True
     return False
+
+
+def pinned(cores: Sequence[int]) -> None:
+    """Keep this process, and what it starts, on these processors. For `subprocess`: between fork and exec."""
+    os.sched_setaffinity(0, cores)

@@ -1,4 +1,4 @@
-"""Medians, and tables of plain text."""
+"""Medians, and tables of plain text and of Markdown."""
 
 from __future__ import annotations
 
@@ -22,3 +22,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in (head, *rows)
     )
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same for Markdown."""
+    line = ["|---|" + "---:|" * (len(head) - 1)]
+    return "\n".join([_row(head), *line, *map(_row, rows)])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import pytest
 
 from virtio.device import Attachment, Device
+from virtio.devices.blk import Blk
+from virtio.devices.blk.aio import io_uring_problem
 from virtio.errors import VirtioError
 from virtio.memory import GuestMemory, Mapping
 from virtio.spec import features as feature_bits
@@ -160,6 +162,17 @@ class Guest:
         token = self.submit(readable, writable, queue=queue, at=at)
         self.kick(queue)
         return self.wait(token)[0]
+
+
+@pytest.fixture(params=["threads", "io_uring"])
+def aio(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whatever disk the test makes uses this where it can, unless it says otherwise."""
+    if request.param == "io_uring" and (problem := io_uring_problem()):
+        pytest.skip(problem)
+    monkeypatch.setitem(
+        Blk.__init__.__kwdefaults__, "aio", "threads" if request.param == "threads" else "auto"
+    )
+    return str(request.param)
 
 
 GuestMaker = Callable[..., Guest]

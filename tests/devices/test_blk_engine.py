@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from virtio.devices.blk.engine import BlkEngine, Disk
+from virtio.devices.blk.disk import Disk
+from virtio.devices.blk.engine import BlkEngine
 from virtio.devices.blk.executor import Executor
 from virtio.memory import GuestMemory, Mapping
 from virtio.spec import blk as spec

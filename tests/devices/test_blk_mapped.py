@@ -19,6 +19,8 @@ from virtio.spec import blk as spec
 from virtio.storage.mapped_backend import MappedBackend
 from virtio.storage.residence import mappable
 
+pytestmark = pytest.mark.usefixtures("aio")  # each test with threads and with io_uring
+
 MIB = 1 << 20
 SECTOR = 512
 STRIPE = 64 << 10  # bytes that one queue has to itself, in turn: every chunk is used by all queues

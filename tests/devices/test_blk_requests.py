@@ -15,6 +15,8 @@ from virtio.spec import blk as spec
 from virtio.spec import features as feature_bits
 from virtio.storage import MemoryStorage, Storage
 
+pytestmark = pytest.mark.usefixtures("aio")  # each test with threads and with io_uring
+
 MIB = 1 << 20
 OK, IOERR, UNSUPP = spec.S_OK, spec.S_IOERR, spec.S_UNSUPP
 BACKENDS = ("file", "direct", "mem", "python")

@@ -22,7 +22,7 @@ from virtio.spec import features as bits
 Connect = Callable[..., Blk]
 
 
-def loopback(disk: Disk | None = None, **changes: Any) -> Loopback:
+def loopback(disk: Callable[..., int] | None = None, **changes: Any) -> Loopback:
     return Loopback(**{"serve": disk or Disk(), "config": blk_config(), **changes})
 
 
@@ -35,6 +35,32 @@ def test_a_number_of_requests(connect: Connect, packed: bool, polling: bool) -> 
     assert result.errors == 0
     assert 0 < result.percentile(50) <= result.percentile(99) <= result.max_latency
     assert disk.read(0, 512) == bytes(512)  # the queue is as it was
+
+
+def test_one_thread_for_all_queues(connect: Connect, packed: bool) -> None:
+    disk = connect(loopback(), packed=packed, num_queues=3)
+    options = LoadOptions(
+        requests=602, seconds=None, depth=8, polling=True, together=True, read_percent=50, verify=True
+    )
+    result = run_load(disk, options)
+    assert result.requests == 602 == sum(result.latencies.values())
+    assert (result.errors, result.mismatches) == (0, 0)
+    assert all(queue.channel.queue.outstanding == 0 for queue in disk.queues)
+    assert run_load(disk, LoadOptions(seconds=0.1, polling=True, together=True)).requests > 0
+
+
+def test_one_thread_for_all_queues_does_not_sleep(connect: Connect) -> None:
+    with pytest.raises(UsageError, match="cannot sleep"):
+        run_load(connect(loopback(), num_queues=2), LoadOptions(together=True))
+
+
+def test_one_of_the_queues_is_never_answered(connect: Connect) -> None:
+    def some(readable: bytes, writable: list[memoryview]) -> int:
+        return -1 if int.from_bytes(readable[8:16], "little") < 512 else Disk()(readable, writable)
+
+    disk = connect(loopback(some), num_queues=2, timeout=0.3)
+    with pytest.raises(DeviceTimeoutError, match="queue 0"):
+        run_load(disk, LoadOptions(seconds=0.2, polling=True, together=True, depth=4))
 
 
 def test_a_time(connect: Connect) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +24,7 @@ from virtio.testing.integrity.run import IntegrityRun
 
 MIB = 1 << 20
 SPAN = 4 * MIB
-OPTIONS = IntegrityOptions(requests=4000, depth=16, span=SPAN)
+OPTIONS = IntegrityOptions(requests=4000, depth=16, span=SPAN, flush_every=100)
 SECTOR = 512
 
 
@@ -34,8 +36,20 @@ class Lying(Storage):
         self.data = bytearray(self.size)
         self.lie = lie
         self.writes = 0
+        self.sizes: set[int] = set()
+        self.flushing = self.most_flushing = 0
+        self.lock = threading.Lock()
+
+    def flush(self) -> None:
+        with self.lock:
+            self.flushing += 1
+            self.most_flushing = max(self.flushing, self.most_flushing)
+        time.sleep(0.002)
+        with self.lock:
+            self.flushing -= 1
 
     def read(self, offset: int, buffer: memoryview) -> None:
+        self.sizes.add(len(buffer))
         buffer[:] = self.data[offset : offset + len(buffer)]
 
     def write(self, offset: int, data: memoryview) -> None:
@@ -74,8 +88,26 @@ def test_a_good_disk_is_sound(tmp_path: Path) -> None:
     assert result.sound
     assert (result.errors, result.wrong, result.first_wrong) == (0, {}, None)
     assert set(result.kinds) >= {"IN", "OUT", "FLUSH", "WRITE_ZEROES"}
-    assert sum(result.kinds.values()) == result.requests == 4000 + SPAN // (256 << 10)
+    assert sum(result.kinds.values()) == result.requests == 4000 + SPAN // MIB
     assert result.sectors_checked > SPAN // SECTOR
+
+
+def test_requests_are_of_all_sizes_up_to_the_largest(tmp_path: Path) -> None:
+    storage = Lying()
+    options = IntegrityOptions(requests=2000, depth=16, span=SPAN, largest=1024, range_every=0)
+    assert check(storage, tmp_path, options).sound
+    assert storage.sizes & set(range(MIB // 2)) == {512, 1024}
+    options = IntegrityOptions(requests=4000, depth=16, span=SPAN, range_every=0)
+    assert check(storage, tmp_path, options).sound
+    assert len(storage.sizes) > 64
+    assert max(storage.sizes) > MIB // 2
+
+
+def test_flushes_overlap(tmp_path: Path) -> None:
+    storage = Lying()
+    options = IntegrityOptions(requests=4000, depth=16, span=SPAN, flush_every=50)
+    assert check(storage, tmp_path, options).sound
+    assert storage.most_flushing > 1
 
 
 @pytest.mark.parametrize(
@@ -171,6 +203,9 @@ def test_what_an_earlier_run_wrote_is_not_taken_for_ours(tmp_path: Path) -> None
         IntegrityOptions(depth=16, span=SPAN + 100),
         IntegrityOptions(depth=16, span=SPAN + 2 * MIB),
         IntegrityOptions(depth=16, span=4096),
+        IntegrityOptions(depth=16, span=SPAN, largest=2 * MIB),
+        IntegrityOptions(depth=16, span=SPAN, largest=1000),
+        IntegrityOptions(depth=16, span=SPAN, largest=0),
     ],
 )
 def test_what_cannot_be_done(tmp_path: Path, options: IntegrityOptions) -> None:

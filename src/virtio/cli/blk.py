@@ -55,6 +55,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="When a write is durable: after a flush, at once; none: O_DIRECT.",
 )
+@click.option(
+    "--aio",
+    type=click.Choice(["auto", "io_uring", "threads"]),
+    default="auto",
+    show_default=True,
+    help="Who does requests that wait; auto: io_uring if it can be had.",
+)
 @click.option("--serial", default="", metavar="TEXT", help="Serial number, up to 20 ASCII characters.")
 @backend_options
 def command(
@@ -66,6 +73,7 @@ def command(
     queue_size: int,
     logical_block_size: str | None,
     cache: str,
+    aio: str,
     serial: str,
     options: Options,
 ) -> int:
@@ -86,7 +94,7 @@ def command(
         block = int(logical_block_size) if logical_block_size else None
         make = partial(
             _device, storage, read_only=read_only, num_queues=num_queues, queue_size=queue_size,
-            logical_block_size=block, cache=cache, serial=serial,
+            logical_block_size=block, cache=cache, aio=aio, serial=serial,
         )  # fmt: skip
         access = ", read-only" if read_only or storage.read_only else ""
         title = f"disk {url} ({_in_words(storage.size)}{access})"

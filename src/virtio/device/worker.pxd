@@ -15,6 +15,9 @@ cdef extern from "<poll.h>" nogil:
 
 cdef enum:
     BATCH = 64              # chains taken at once
+    # Nanoseconds to poll while more than half of the requests wait for something else, such as a disk: enough
+    # for a driver to follow up what it got, less than the next completion is likely to take.
+    PATIENCE_NS = 4000
 
 cdef enum WorkerState:
     WORKER_RUN = 0
@@ -52,6 +55,7 @@ cdef class QueueWorker:
     cdef int settled                # WorkerState reached; atomic
     cdef int halted                 # RingFault that ended serving, until resumed with another queue
     cdef int in_flight              # what harvest last said
+    cdef int64_t peak               # chains outstanding when the last were taken
     cdef int abandoned              # the control thread gave up waiting: the ring is no longer ours; atomic
     cdef bint woken                 # in this batch the driver was notified already
     cdef bint owed                  # and wants to be again

@@ -297,6 +297,7 @@ class QueueWorker:
             count = self.queue.take(chains, BATCH)
             if count > 0:
                 before += count
+                self.peak = before
                 self.requests += count
                 self.batches += 1
                 self.process(chains, count)
@@ -398,9 +399,12 @@ class QueueWorker:
     def spin(self):
         """Look for work for up to the present window. True if there is some, or the state has changed."""
         start: int64_t
+        window: int64_t = self.window_ns
         _: cython.int
-        if self.window_ns == 0:
+        if window == 0:
             return False
+        if self.in_flight * 2 > self.peak and window > PATIENCE_NS:
+            window = PATIENCE_NS
         self.polls += 1
         start = now()
         while True:
@@ -413,7 +417,7 @@ class QueueWorker:
                 self.collect()
             if atomic.load_int(cython.address(self.state), atomic.RELAXED) != WORKER_RUN:
                 return True
-            if now() - start >= self.window_ns:
+            if now() - start >= window:
                 return False
 
     def sleep(self):

@@ -16,6 +16,7 @@ cdef enum:
     REAP = 64               # completions taken at once
     SUB_BUCKETS = 32        # of each power of two of nanoseconds: 3 % wide
     BUCKETS = 60 * SUB_BUCKETS
+    TOGETHER = 256          # generators that one thread drives, at most
 
 
 cdef struct Header:

@@ -23,6 +23,7 @@ from cython.cimports.virtio.drivers.blkload import (
     SUB_BUCKETS,
     T_IN,
     T_OUT,
+    TOGETHER,
     Header,
     Slot,
     bucket_of,
@@ -38,10 +39,11 @@ from cython.cimports.virtio.drivers.channel import (
 from cython.cimports.virtio.memory.atomic import cpu_pause
 from cython.cimports.virtio.virtqueue.queue import Buffer, Completion
 
-__all__ = ["BUCKET_COUNT", "HEAD_SIZE", "BlkLoad", "bucket_limit"]
+__all__ = ["BUCKET_COUNT", "HEAD_SIZE", "MOST_TOGETHER", "BlkLoad", "bucket_limit", "run_together"]
 
 HEAD_SIZE = HEAD
 BUCKET_COUNT = BUCKETS
+MOST_TOGETHER = TOGETHER
 
 # What `turn` returns.
 _CONTINUE = cython.declare(cython.int, 0)
@@ -354,3 +356,56 @@ class BlkLoad:
             if self.mismatches == 0:
                 self.first_mismatch = (self.first_block + slot.block) * self.block_size
             self.mismatches += 1
+
+
+def run_together(loads, nanoseconds: int):
+    """Let this thread drive several queues, each when something finished on it; it polls.
+
+    As `BlkLoad.run` otherwise, which every load of ``loads`` (1 to MOST_TOGETHER) must be fit for. What it
+    cost is told by the first of them alone. The load whose device broke the ring, or None.
+    """
+    pointers = cython.declare(cython.p_void[TOGETHER])
+    load: BlkLoad
+    i: cython.int
+    count: cython.int = len(loads)
+    broken: cython.int = -1
+    begin: int64_t = monotonic_ns()
+    until: int64_t = begin + cython.cast(int64_t, nanoseconds)
+    cpu: int64_t = thread_cpu_ns()
+    if not 0 < count <= TOGETHER:
+        raise ValueError(f"{count} loads")
+    for i in range(count):
+        load = loads[i]
+        pointers[i] = cython.cast(cython.p_void, load)
+    with cython.nogil:
+        broken = turn_together(pointers, count, begin, until)
+    load = loads[0]
+    load.cpu_ns += thread_cpu_ns() - cpu
+    load.elapsed_ns += monotonic_ns() - begin
+    return None if broken < 0 else loads[broken]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def turn_together(
+    loads: cython.pointer[cython.p_void], count: cython.int, begin: int64_t, until: int64_t
+) -> cython.int:
+    """Drive them until a time, or until nothing is in flight: -1, or which of them met a broken ring."""
+    i: cython.int
+    busy: cython.bint = True
+    for i in range(count):
+        if cython.cast(BlkLoad, loads[i]).fill_queue(begin) < 0:
+            return i
+    while busy:
+        busy = False
+        for i in range(count):
+            busy = busy or cython.cast(BlkLoad, loads[i]).in_flight > 0
+            if not cython.cast(BlkLoad, loads[i]).queue.finished():
+                continue
+            if cython.cast(BlkLoad, loads[i]).turn(until) == _FAULT:
+                return i
+        if monotonic_ns() >= until:
+            break
+        cpu_pause()
+    return -1

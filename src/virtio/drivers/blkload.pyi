@@ -1,15 +1,17 @@
 """A load generator for block devices: one queue, one thread, no GIL."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from typing_extensions import disjoint_base
 
 from virtio.drivers.channel import Channel
 
-__all__ = ["BUCKET_COUNT", "HEAD_SIZE", "BlkLoad", "bucket_limit"]
+__all__ = ["BUCKET_COUNT", "HEAD_SIZE", "MOST_TOGETHER", "BlkLoad", "bucket_limit", "run_together"]
 
 BUCKET_COUNT: Final[int]
 HEAD_SIZE: Final[int]
+MOST_TOGETHER: Final[int]
 
 def bucket_limit(bucket: int) -> int: ...
 
@@ -50,3 +52,5 @@ class BlkLoad:
     def histogram(self) -> list[int]: ...
     def allow(self, requests: int) -> None: ...
     def run(self, nanoseconds: int) -> bool: ...
+
+def run_together(loads: Sequence[BlkLoad], nanoseconds: int) -> BlkLoad | None: ...

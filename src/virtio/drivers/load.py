@@ -1,4 +1,4 @@
-"""Puts load on a disk and measures it: a thread a queue, each in compiled code without the GIL."""
+"""Puts load on a disk and measures it: a thread a queue, or one for all, in compiled code without the GIL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from virtio.drivers.blk import Blk
-from virtio.drivers.blkload import HEAD_SIZE, BlkLoad, bucket_limit
+from virtio.drivers.blkload import HEAD_SIZE, MOST_TOGETHER, BlkLoad, bucket_limit, run_together
 from virtio.drivers.channel import Channel
 from virtio.drivers.memory import Buffer
 from virtio.drivers.queue import RequestQueue, again
@@ -31,8 +31,9 @@ class LoadOptions:
     ``depth`` requests of ``block_size`` bytes are in flight on each of the disk's queues, ``read_percent`` of
     them reads, the rest writes, at random or one after the other, within the first ``span`` bytes (all if
     None). It ends after ``seconds`` or after ``requests`` (on all queues together), whatever comes
-    first. ``polling`` spins for completions; else the generator sleeps on its bell. ``verify`` checks the
-    data read that was written in the same run.
+    first. ``polling`` spins for completions; else the generator sleeps on its bell. ``together`` has one
+    thread drive all queues, which needs polling; else each has its own. ``verify`` checks the data read that
+    was written in the same run.
     """
 
     block_size: int = 4096
@@ -43,6 +44,7 @@ class LoadOptions:
     requests: int | None = None
     span: int | None = None
     polling: bool = False
+    together: bool = False
     verify: bool = False
     seed: int = 1
 
@@ -97,13 +99,81 @@ def run_load(disk: Blk, options: LoadOptions) -> LoadResult:
             for index, queue in enumerate(disk.queues)
         ]
         began = time.monotonic()
-        _run_all(generators)
+        if options.together:
+            _Together(generators).run()
+        else:
+            _run_all(generators)
         elapsed = time.monotonic() - began
         _raise_first(generators)
         return _sum_up([generator.load for generator in generators], generators, elapsed, options)
 
 
-class _Generator:
+class _Runner:
+    """Goes on for so long, then waits for what is in flight."""
+
+    error: BaseException | None = None
+    seconds: float | None
+    timeout: float
+
+    @property
+    def left(self) -> int:
+        """Requests still to be submitted."""
+        raise NotImplementedError
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that the device has not finished."""
+        raise NotImplementedError
+
+    @property
+    def broken(self) -> bool:
+        """Whether a queue cannot be used any more."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Submit no more."""
+        raise NotImplementedError
+
+    def slice(self, nanoseconds: int) -> None:
+        """Go on for so long; raises what went wrong."""
+        raise NotImplementedError
+
+    def give_up(self, unanswered: int) -> NoReturn:
+        """Nothing came for too long."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """The thread's whole life; what goes wrong is kept in ``error``."""
+        try:
+            try:
+                self._work()
+            finally:
+                if not self.broken:
+                    self._finish()
+        except BaseException as error:
+            self.error = error
+
+    def _work(self) -> None:
+        deadline = None if self.seconds is None else time.monotonic_ns() + int(self.seconds * 1e9)
+        while self.left:
+            left = SLICE_NS if deadline is None else min(SLICE_NS, deadline - time.monotonic_ns())
+            if left <= 0:
+                break
+            self.slice(left)
+
+    def _finish(self) -> None:
+        """Wait for what is in flight, as long as something comes."""
+        self.stop()
+        patience = time.monotonic() + self.timeout
+        while before := self.in_flight:
+            self.slice(SLICE_NS)
+            if self.in_flight < before:
+                patience = time.monotonic() + self.timeout
+            elif time.monotonic() > patience:
+                self.give_up(before)
+
+
+class _Generator(_Runner):
     """One queue's share of the load."""
 
     def __init__(
@@ -117,10 +187,9 @@ class _Generator:
     ) -> None:
         self.queue = queue
         self.channel = channel
-        self.error: BaseException | None = None
         self._before = channel.kicks, channel.sleeps
-        self._timeout = disk.options.timeout or 30.0
-        self._seconds = options.seconds
+        self.timeout = disk.options.timeout or 30.0
+        self.seconds = options.seconds
         count = len(disk.queues)
         heads = stack.enter_context(disk.buffer(options.depth * HEAD_SIZE))
         data = stack.enter_context(disk.buffer(options.depth * options.block_size))
@@ -152,54 +221,78 @@ class _Generator:
         """Times the generator slept."""
         return self.channel.sleeps - self._before[1]
 
-    def run(self) -> None:
-        """The thread's whole life; what goes wrong is kept in ``error``."""
-        try:
-            try:
-                self._work()
-            finally:
-                if self.queue.failure is None:
-                    self._finish()
-        except BaseException as error:
-            self.error = error
+    @property
+    def left(self) -> int:
+        return self.load.left
+
+    @property
+    def in_flight(self) -> int:
+        return self.load.in_flight
+
+    @property
+    def broken(self) -> bool:
+        return self.queue.failure is not None
 
     def stop(self) -> None:
-        """Submit no more."""
         self.load.allow(0)
 
-    def _work(self) -> None:
-        deadline = None if self._seconds is None else time.monotonic_ns() + int(self._seconds * 1e9)
-        while self.load.left:
-            left = SLICE_NS if deadline is None else min(SLICE_NS, deadline - time.monotonic_ns())
-            if left <= 0:
-                break
-            self._slice(left)
+    def slice(self, nanoseconds: int) -> None:
+        fine = self.load.run(nanoseconds)
+        self.check(fine)
 
-    def _finish(self) -> None:
-        """Wait for what is in flight, as long as something comes."""
-        self.load.allow(0)
-        patience = time.monotonic() + self._timeout
-        while self.load.in_flight:
-            before = self.load.in_flight
-            self._slice(SLICE_NS)
-            if self.load.in_flight < before:
-                patience = time.monotonic() + self._timeout
-            elif time.monotonic() > patience:
-                self._fail(
-                    DeviceTimeoutError(f"queue {self.queue.index}: {before} requests are not answered")
-                )
+    def check(self, fine: bool) -> None:
+        """Raise what stopped the queue; ``fine`` is False if its ring is broken."""
+        if self.queue.failure is not None:
+            raise again(self.queue.failure)
+        if not fine:
+            self._fail(self.queue.ring_error())
+
+    def give_up(self, unanswered: int) -> NoReturn:
+        self._fail(DeviceTimeoutError(f"queue {self.queue.index}: {unanswered} requests are not answered"))
 
     def _fail(self, error: VirtioError) -> NoReturn:
         """The queue cannot be used any more: requests of ours are still on it."""
         self.queue.fail(error)
         raise again(error)
 
-    def _slice(self, nanoseconds: int) -> None:
-        fine = self.load.run(nanoseconds)
-        if self.queue.failure is not None:
-            raise again(self.queue.failure)
-        if not fine:
-            self._fail(self.queue.ring_error())
+
+class _Together(_Runner):
+    """All queues' shares, driven by one thread, which polls. Its error is the first generator's."""
+
+    def __init__(self, generators: Sequence[_Generator]) -> None:
+        self.generators = generators
+        self.loads = [generator.load for generator in generators]
+        self.seconds = generators[0].seconds
+        self.timeout = generators[0].timeout
+
+    @property
+    def left(self) -> int:
+        return sum(load.left for load in self.loads)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(load.in_flight for load in self.loads)
+
+    @property
+    def broken(self) -> bool:
+        return any(generator.broken for generator in self.generators)
+
+    def stop(self) -> None:
+        for generator in self.generators:
+            generator.stop()
+
+    def slice(self, nanoseconds: int) -> None:
+        broken = run_together(self.loads, nanoseconds)
+        for generator in self.generators:
+            generator.check(generator.load is not broken)
+
+    def give_up(self, unanswered: int) -> NoReturn:
+        slow = next(generator for generator in self.generators if generator.in_flight)
+        slow.give_up(unanswered)
+
+    def run(self) -> None:
+        super().run()
+        self.generators[0].error = self.error
 
 
 def _check(disk: Blk, options: LoadOptions) -> None:
@@ -207,6 +300,10 @@ def _check(disk: Blk, options: LoadOptions) -> None:
         raise UsageError(f"requests of {options.block_size} bytes on a disk with blocks of {disk.block_size}")
     if options.block_size > disk.properties.segment_size:
         raise UsageError(f"the device takes segments of {disk.properties.segment_size} bytes at most")
+    if options.together and not options.polling:
+        raise UsageError("one thread cannot sleep for several queues", fix="polling=True")
+    if options.together and len(disk.queues) > MOST_TOGETHER:
+        raise UsageError(f"one thread drives {MOST_TOGETHER} queues at most, not {len(disk.queues)}")
     if options.seconds is None and options.requests is None:
         raise UsageError("neither a duration nor a number of requests")
     if not 0 <= options.read_percent <= 100:

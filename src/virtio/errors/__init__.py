@@ -31,6 +31,7 @@
      +-- HostError              the environment lacks something (4)
           +-- AddressInUseError another program serves that socket
           +-- ArenaExhaustedError  no shared memory left for requests
+          +-- IoUringError      io_uring that was insisted on and cannot be had
           +-- NetworkError      a NIC's link that cannot be used
           |    +-- CaptureFileError  a file of frames that is damaged
           +-- StorageError      a disk image that cannot be used
@@ -59,6 +60,7 @@ from virtio.errors.base import (
     GuestError,
     GuestTimeoutError,
     HostError,
+    IoUringError,
     NotSharedError,
     PeerError,
     ProtocolError,
@@ -140,6 +142,7 @@ __all__ = [
     "IndirectNextError",
     "IndirectSizeError",
     "IndirectUnexpectedError",
+    "IoUringError",
     "IotlbMissError",
     "LengthOverflowError",
     "LengthZeroError",

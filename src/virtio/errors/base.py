@@ -20,6 +20,7 @@ __all__ = [
     "GuestError",
     "GuestTimeoutError",
     "HostError",
+    "IoUringError",
     "NotSharedError",
     "PeerError",
     "ProtocolError",
@@ -235,6 +236,16 @@ class ArenaExhaustedError(HostError):
 
     code = "E-ARENA"
     fix = "free buffers that are no longer used, or connect with a larger arena_size"
+
+
+class IoUringError(HostError):
+    """io_uring was insisted on, and cannot be used: this build has none, or the kernel refuses or lacks it.
+
+    It does what would make a queue of a disk wait. Threads do the same where it cannot be had.
+    """
+
+    code = "E-IO-URING"
+    fix = "leave the choice to pyvirtio (aio=auto), which then uses threads; `virtio doctor` says more"
 
 
 class AddressInUseError(HostError):

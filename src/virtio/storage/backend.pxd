@@ -12,6 +12,15 @@ cdef void gather(const iovec *segments, int count, uint64_t skip, char *target, 
 cdef int window(const iovec *segments, int count, uint64_t skip, iovec *found, int capacity) noexcept nogil
 
 
+cdef enum Operation:
+    READ
+    WRITE
+    FLUSH
+    DISCARD
+    ZERO
+    DURABLE_WRITE           # where it makes a difference
+
+
 cdef class Backend:
     """Moves bytes for any number of queues at once; the methods may be called from several threads.
 
@@ -31,6 +40,11 @@ cdef class Backend:
     cdef int flush(self) noexcept nogil
     cdef int discard(self, uint64_t offset, uint64_t length) noexcept nogil
     cdef int zero(self, uint64_t offset, uint64_t length, bint unmap) noexcept nogil
+    # For system calls that someone else makes (io_uring): the file descriptor on which a single one does all
+    # of this, or -1. If it is not -1, `end` must follow once the call is over, on the same thread.
+    cdef int begin(self, Operation operation, const iovec *segments, int count, uint64_t offset,
+                   uint64_t length) noexcept nogil
+    cdef void end(self, Operation operation, uint64_t offset, uint64_t length) noexcept nogil
     # A read or write of this range is next but one: bring what is in memory of it nearer. May do nothing.
     cdef void hint(self, uint64_t offset, uint64_t length) noexcept nogil
     # True if flush, discard and zero never wait, so that they are called on the queue's own thread too.
@@ -47,14 +61,6 @@ cdef class MemoryBackend(Backend):
     cdef char *base
     cdef uint64_t mapped
     cdef int fd
-
-
-cdef enum Operation:
-    READ
-    WRITE
-    FLUSH
-    DISCARD
-    ZERO
 
 
 cdef class PythonBackend(Backend):

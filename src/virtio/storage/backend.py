@@ -174,6 +174,12 @@ class Backend:
     def attempt_write(self, segments, count, offset, length):
         return -EAGAIN
 
+    def begin(self, operation, segments, count, offset, length):
+        return -1
+
+    def end(self, operation, offset, length):
+        pass
+
     def hint(self, offset, length):
         pass
 

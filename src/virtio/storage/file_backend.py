@@ -9,7 +9,16 @@ from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.storage import linux
-from cython.cimports.virtio.storage.backend import gather, scatter, window
+from cython.cimports.virtio.storage.backend import (
+    DISCARD,
+    DURABLE_WRITE,
+    FLUSH,
+    READ,
+    WRITE,
+    gather,
+    scatter,
+    window,
+)
 
 
 class FileBackend(Backend):
@@ -54,6 +63,18 @@ class FileBackend(Backend):
                 return -EIO
             if errno != EINTR:
                 return -errno
+
+    def begin(self, operation, segments, count, offset, length):
+        """Not a durable write: the kernel does those to one file one by one, where threads share a commit."""
+        if operation == DURABLE_WRITE:
+            return -1
+        return self.single(operation, count)
+
+    def single(self, operation, count):
+        """The file descriptor if one system call other than an ioctl does it, or -1."""
+        if count > linux.IOV_MAX or (operation == DISCARD and self.block_device):
+            return -1
+        return self.fd
 
     def read(self, segments, count, offset, length):
         return self.transfer(False, segments, count, offset, length, 0)
@@ -144,11 +165,17 @@ class DirectBackend(FileBackend):
 
     Sectors smaller than the medium's blocks are written by reading the blocks at both ends, changing them and
     writing them back. `edges` keeps such writes apart from all others: a reader's lock for whole blocks, the
-    writer's for parts.
+    writer's for parts. Writers are preferred, or a stream of whole blocks would keep them out for good. Who
+    holds a reader's lock, from `begin` to `end`, must not wait for any of the two meanwhile.
     """
 
     def __cinit__(self) -> None:
-        pthread_rwlock_init(cython.address(self.edges), cython.NULL)
+        attributes = cython.declare(pthread_rwlockattr_t)
+        pthread_rwlockattr_init(cython.address(attributes))
+        pthread_rwlockattr_setkind_np(
+            cython.address(attributes), PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP
+        )
+        pthread_rwlock_init(cython.address(self.edges), cython.address(attributes))
 
     def __init__(self, fd: int, block_device: bool, alignment: int) -> None:
         FileBackend.__init__(self, fd, block_device)
@@ -162,6 +189,31 @@ class DirectBackend(FileBackend):
 
     def attempt_write(self, segments, count, offset, length):
         return -EAGAIN
+
+    def begin(self, operation, segments, count, offset, length):
+        """Whole blocks only. The reader's lock is held until `end`, where there may be parts of blocks."""
+        if operation == FLUSH:
+            return self.fd
+        if operation in (READ, WRITE, DURABLE_WRITE):
+            if not self.aligned(segments, count, offset, length):
+                return -1
+        elif (offset | length) & (self.alignment - 1):
+            return -1
+        # No waiting here, and no getting in the way of a writer that waits: the lock prefers those.
+        if self.locks(operation) and pthread_rwlock_tryrdlock(cython.address(self.edges)) != 0:
+            return -1
+        fd: cython.int = self.single(operation, count)
+        if fd < 0:
+            self.end(operation, offset, length)
+        return fd
+
+    def end(self, operation, offset, length):
+        if self.locks(operation):
+            pthread_rwlock_unlock(cython.address(self.edges))
+
+    def locks(self, operation):
+        """Whether such a change holds the lock while the kernel is at it."""
+        return operation not in (READ, FLUSH) and self.alignment > SECTOR
 
     def read(self, segments, count, offset, length):
         if self.aligned(segments, count, offset, length):

@@ -1,6 +1,6 @@
 """Files through a shared mapping, where touching it cannot wait."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from posix.uio cimport iovec
 
 from virtio.memory.guard cimport Guard
@@ -25,15 +25,13 @@ cdef enum:
     CHUNK_BITS = 19         # 512 KiB are proven at a time: a proof costs about as much as a request
     CHUNK = 1 << CHUNK_BITS
     CHUNK_PAGES = CHUNK // PAGE
-    PART_BITS = 16          # a chunk is mapped for large writes 64 KiB at a time
-    CHUNK_PARTS = CHUNK >> PART_BITS
-    LARGE = 1 << PART_BITS  # bytes: where a system call costs less than a page fault for each page
+    LARGE = 1 << 16         # bytes of a write that is better as a system call unless it happens again
     TICK_BITS = 28          # nanoseconds, 268 ms: a proof holds for one to two ticks
     ERA_BITS = 7            # ticks, 34 s: about as long as the kernel leaves a page dirty
     STAMP = 0x3fffffff      # bits of a generation in Chunk.resident
     WATCH = 64              # copies between two looks at the thread's major faults
     HOT = CHUNK_PAGES // 4  # pages of a chunk written before writing through the mapping pays
-    READY = 0xff            # Chunk.writes: no hole, and hot
+    READY = 0xffff          # Chunk.writes: no hole, and open for writing
 
 cdef enum Residence:        # the low bits of Chunk.resident, below a generation
     UNKNOWN = 0
@@ -46,8 +44,7 @@ cdef struct Chunk:
     # Written by any thread without a lock: a lost update costs time, never a byte.
     uint32_t resident       # generation << 2 | Residence
     uint16_t era            # to which `writes` belongs
-    uint8_t writes          # pages written in that era, up to CHUNK_PAGES; READY
-    uint8_t opened          # bit n: part n was mapped for large writes in that era
+    uint16_t writes         # pages written in that era, up to CHUNK_PAGES; READY
 
 
 cdef class MappedBackend(FileBackend):
@@ -72,10 +69,10 @@ cdef class MappedBackend(FileBackend):
     cdef int64_t copy(self, bint writing, const iovec *segments, int count, uint64_t offset,
                       uint64_t length) noexcept nogil
     cdef bint proven(self, Slot *slot, bint writing, uint64_t offset, uint64_t length) noexcept nogil
-    cdef bint resident(self, Slot *slot, uint64_t index, uint32_t generation) noexcept nogil
+    cdef bint resident(self, Slot *slot, uint64_t index, uint32_t generation, bint populate) noexcept nogil
     cdef bint prove(self, uint64_t index, bint populate) noexcept nogil
     cdef bint hot(self, uint64_t index, uint16_t era, uint64_t length) noexcept nogil
-    cdef void open(self, uint64_t offset, uint64_t length) noexcept nogil
+    cdef void open(self, uint64_t start, uint64_t end) noexcept nogil
     cdef void note(self, bint writing, uint64_t offset, uint64_t length) noexcept nogil
     cdef void drop(self, uint64_t offset, uint64_t length) noexcept nogil
     cdef void forget(self) noexcept nogil

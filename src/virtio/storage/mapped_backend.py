@@ -8,12 +8,12 @@ What is known: the file is cut into chunks. A chunk used twice is asked about (m
 resident, mapped (MADV_POPULATE_READ); the proof holds for a quarter to half a second. A major fault of a
 queue's thread, or of any other in a copy, ends all proofs at once.
 
-Writing through the mapping makes the first write after each writeback a page fault, dearer than a system
-call for large writes, and which dirties the whole of a large folio; every further write is only a copy. So a
-chunk is written this way once a quarter as many pages as it has were written to it since the last flush, in
-about the time that the kernel leaves pages dirty (for large writes: as many as it has), and if it has no
-hole: those are filled by system calls, which can say ENOSPC. fdatasync covers stores to a shared mapping like
-other writes.
+Writing through the mapping needs pages that are mapped for writing, which each writeback ends; making them so
+costs as much as a dozen system calls and dirties them all. Every further write is only a copy. So a chunk is
+opened for writing once a quarter as many pages as it has were written to it since the last flush, in about
+the time that the kernel leaves pages dirty (for large writes: as many as it has), and if it has no hole:
+those are filled by system calls, which can say ENOSPC. fdatasync covers stores to a shared mapping like other
+writes.
 
 SIGBUS: the guard puts zeroes where a page was lost and sets `lost`. Copies look at it when they are done:
 from then on until the mapping is mended nothing that they moved counts, and the request is done again by
@@ -29,7 +29,7 @@ import os
 
 import cython
 from cython.cimports.libc.errno import EAGAIN, errno
-from cython.cimports.libc.stdint import int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.mman import (
@@ -49,7 +49,7 @@ from cython.cimports.posix.time import CLOCK_MONOTONIC_COARSE, clock_gettime, ti
 from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.memory.guard import guard_register, guard_release
 from cython.cimports.virtio.storage import linux
-from cython.cimports.virtio.storage.backend import gather, scatter
+from cython.cimports.virtio.storage.backend import DISCARD, FLUSH, ZERO, gather, scatter
 from cython.cimports.virtio.storage.gate import (
     SLOTS,
     Slot,
@@ -293,36 +293,14 @@ class MappedBackend(FileBackend):
             return False
         generation = tick + atomic.load_int(cython.address(self.forgotten), atomic.RELAXED)
         while index <= last:
-            if not self.resident(slot, index, generation):
+            if not self.resident(slot, index, generation, not writing):
                 return False
             if writing and not self.hot(index, self.era(tick), length):
                 return False
             index += 1
-        if writing and length >= LARGE and not self.in_memory:
-            self.open(offset, length)
         return True
 
-    def open(self, offset, length):
-        """Have many pages mapped for writing in one call, at half of what each page fault would cost."""
-        part: uint64_t = offset >> PART_BITS
-        last: uint64_t = (offset + length - 1) >> PART_BITS
-        chunk: cython.pointer[Chunk]
-        extent: uint64_t = atomic.load_u64(cython.address(self.extent), atomic.RELAXED)
-        bit: uint8_t
-        start: uint64_t
-        end: uint64_t
-        while part <= last:
-            chunk = self.chunks + (part >> (CHUNK_BITS - PART_BITS))
-            bit = 1 << (part & (CHUNK_PARTS - 1))
-            if not chunk.opened & bit:
-                chunk.opened |= bit
-                start = part << PART_BITS
-                end = min(start + LARGE, extent)
-                if start < end:
-                    linux.madvise(self.base + start, end - start, MADV_POPULATE_WRITE)
-            part += 1
-
-    def resident(self, slot, index, generation):
+    def resident(self, slot, index, generation, populate):
         chunk: cython.pointer[Chunk] = self.chunks + index
         word: uint32_t = chunk.resident
         kind: uint32_t = word & 3
@@ -332,7 +310,7 @@ class MappedBackend(FileBackend):
         if kind == UNKNOWN or (fresh and kind == DENIED):
             return False
         slot.proofs += 1
-        if self.prove(index, kind != PROVEN):
+        if self.prove(index, populate and kind != PROVEN):
             chunk.resident = (generation << 2) | PROVEN
             return True
         slot.denied += 1
@@ -340,7 +318,7 @@ class MappedBackend(FileBackend):
         return False
 
     def prove(self, index, populate):
-        """Ask whether all pages of a chunk are resident, and map them unless that was done."""
+        """Ask whether all pages of a chunk are resident, and map them if wanted."""
         start: uint64_t = index << CHUNK_BITS
         length: uint64_t = atomic.load_u64(cython.address(self.extent), atomic.RELAXED) - start
         if length > CHUNK:
@@ -355,7 +333,7 @@ class MappedBackend(FileBackend):
         """Whether writing so much to this resident chunk pays, and cannot run out of space."""
         chunk: cython.pointer[Chunk] = self.chunks + index
         end: uint64_t
-        enough: uint8_t = CHUNK_PAGES if length >= LARGE else HOT
+        enough: uint16_t = CHUNK_PAGES if length >= LARGE else HOT
         if chunk.era != era or chunk.writes < (1 if self.in_memory else enough):
             return False
         if chunk.writes != READY:
@@ -367,8 +345,19 @@ class MappedBackend(FileBackend):
                 chunk.writes = 0
                 return False
             chunk.writes = READY
-            chunk.opened = 0
+            if not self.in_memory:
+                self.open(index << CHUNK_BITS, end)
         return True
+
+    def open(self, start, end):
+        """Have a chunk mapped for writing, in one go.
+
+        A page that is mapped for reading is made writable by a fault of its own, which on ext4 looks at every
+        block of the folio: tens of microseconds, if that is large. One that is not mapped yet brings the
+        whole folio. So first nothing is mapped, which loses nothing.
+        """
+        linux.madvise(self.base + start, end - start, linux.MADV_DONTNEED)
+        linux.madvise(self.base + start, end - start, MADV_POPULATE_WRITE)
 
     def note(self, writing, offset, length):
         """A system call found the pages, or brought them: from now on the chunk is worth asking about."""
@@ -447,6 +436,19 @@ class MappedBackend(FileBackend):
             self.forget()
 
     # What takes its time.
+
+    def begin(self, operation, segments, count, offset, length):
+        if atomic.load_int(cython.address(self.lost), atomic.RELAXED) != 0:
+            return -1  # mending waits for others
+        if operation == FLUSH:
+            atomic.add_int(cython.address(self.flushes), 1, atomic.RELAXED)
+        elif operation in (DISCARD, ZERO):
+            self.drop(offset, length)
+        return FileBackend.begin(self, operation, segments, count, offset, length)
+
+    def end(self, operation, offset, length):
+        if operation in (DISCARD, ZERO):
+            self.drop(offset, length)
 
     def read(self, segments, count, offset, length):
         if atomic.load_int(cython.address(self.lost), atomic.RELAXED) != 0:

@@ -8,10 +8,12 @@ from typing import Any
 
 from virtio.device import RING_FEATURES, Device, Queue
 from virtio.device.worker import QueueWorker
+from virtio.devices.blk.aio import AIO, choose, make_deferred
 from virtio.devices.blk.config import initial_config
-from virtio.devices.blk.engine import BlkEngine, Disk
+from virtio.devices.blk.disk import Disk
+from virtio.devices.blk.engine import BlkEngine
 from virtio.devices.blk.executor import Executor
-from virtio.errors import UsageError
+from virtio.errors import UsageError, VirtioError
 from virtio.spec import blk as spec
 from virtio.spec import features as feature_bits
 from virtio.storage import Storage, open_storage
@@ -39,9 +41,14 @@ class Blk(Device):
     (virtio 1.4, 5.2.6.2).
 
     ``serial`` is the answer to GET_ID, 20 bytes of ASCII at most. ``threads`` bounds how many requests wait
-    for the storage at the same time.
+    for the storage at the same time, each on its thread.
 
-    Raises UsageError for what cannot be, StorageError for a storage that cannot be used.
+    ``aio`` says what does that which would make a queue wait, as cold reads, flushes and O_DIRECT: "threads";
+    "io_uring", which is for files and block devices alone, and leaves some to threads; "auto": io_uring where
+    it can be had.
+
+    Raises UsageError for what cannot be, IoUringError for io_uring that cannot be had, StorageError for a
+    storage that cannot be used.
     """
 
     device_id = spec.DEVICE.id
@@ -59,12 +66,19 @@ class Blk(Device):
         cache: str = "writeback",
         serial: str = "",
         threads: int = 16,
+        aio: str = "auto",
     ) -> None:
-        _check(num_queues, queue_size, logical_block_size, cache, serial)
+        _check(num_queues, queue_size, logical_block_size, cache, serial, aio)
         self._owns_storage = not isinstance(storage, Storage)
         if not isinstance(storage, Storage):
             storage = open_storage(storage, read_only=read_only, cache=cache)
         self.storage = storage
+        try:
+            self._aio = choose(aio, storage)
+        except VirtioError:
+            if self._owns_storage:
+                storage.close()
+            raise
         self.read_only = read_only or storage.read_only
         block = logical_block_size or max(storage.logical_block_size, spec.SECTOR_SIZE)
         self.queues = (Queue("requests", size=queue_size, count=num_queues, drain=DRAIN_SECONDS),)
@@ -145,6 +159,7 @@ class Blk(Device):
             always_durable=not accepted & flushable,
             discard=bool(accepted & feature_bits.mask(spec.F_DISCARD)),
             write_zeroes=bool(accepted & feature_bits.mask(spec.F_WRITE_ZEROES)),
+            deferred=make_deferred(self._aio, self._executor, queue.size),
         )
 
     @property
@@ -180,7 +195,7 @@ class Blk(Device):
         self.close()
 
 
-def _check(num_queues: int, queue_size: int, block: int | None, cache: str, serial: str) -> None:
+def _check(num_queues: int, queue_size: int, block: int | None, cache: str, serial: str, aio: str) -> None:
     if not 1 <= num_queues <= 256:
         raise UsageError(f"a disk has 1 to 256 queues, not {num_queues}")
     if queue_size < 4:
@@ -189,5 +204,7 @@ def _check(num_queues: int, queue_size: int, block: int | None, cache: str, seri
         raise UsageError(f"logical blocks have 512 or 4096 bytes, not {block}")
     if cache not in CACHES:
         raise UsageError(f"cache is writeback, writethrough or none, not {cache!r}")
+    if aio not in AIO:
+        raise UsageError(f"aio is {', '.join(AIO[:-1])} or {AIO[-1]}, not {aio!r}")
     if len(serial) > spec.ID_BYTES or not serial.isascii():
         raise UsageError(f"a serial number is up to {spec.ID_BYTES} ASCII characters, not {serial!r}")

@@ -4,8 +4,10 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from posix.uio cimport iovec
 
 from virtio.device.worker cimport QueueWorker
+from virtio.devices.blk.deferred cimport Deferred
+from virtio.devices.blk.disk cimport Disk
 from virtio.devices.blk.executor cimport Executor
-from virtio.devices.blk.request cimport ID_BYTES, Lane, Request
+from virtio.devices.blk.request cimport Lane, Request
 from virtio.storage.backend cimport Backend
 from virtio.virtqueue.queue cimport Chain, DeviceQueue
 
@@ -16,26 +18,16 @@ cdef enum:
     QUIET_SECONDS = 10      # between two log lines about the same trouble
 
 
-cdef class Disk:
-    """What the queues of one device share. Written by the control thread, read by the engines."""
-    cdef Backend backend
-    cdef uint64_t bytes             # capacity; atomic
-    cdef int written_back           # 0: acknowledge no write that is not durable; atomic
-    cdef readonly bint read_only
-    cdef readonly str name
-    cdef char identity[ID_BYTES]    # the answer to GET_ID
-
-
 cdef class BlkEngine(QueueWorker):
     cdef Disk disk
     cdef Backend backend
-    cdef Executor executor
+    cdef Deferred deferred          # requests that would wait
     cdef bint always_durable        # the driver negotiated no way to flush
     cdef bint discards              # negotiated
     cdef bint zeroes
     cdef bint swap                  # a legacy driver of the other byte order
     cdef Lane lane
-    cdef int pending                # requests with the executor
+    cdef int pending                # requests that are deferred
     cdef Request *slots             # as many as the queue has descriptors
     cdef Request *free
     # The run: reads, or writes, of consecutive sectors that become one system call.

@@ -4,9 +4,9 @@ A request is a chain: a header of 16 bytes the device reads, then data, then a s
 the device writes. Where the driver cut this into buffers means nothing, except to how it is parsed here.
 
 Reads and writes that follow each other in one batch and on the disk become one system call. What would wait
-(a cold read, a flush, a durable write) goes to the executor's threads and comes back through the lane, in
-any order. A FLUSH covers every write acknowledged before it came, since those have reached the page cache
-or the medium; it need not wait for others.
+(a cold read, a flush, a durable write) goes to io_uring, or else to the executor's threads and comes back
+through the lane, in any order. A FLUSH covers every write acknowledged before it came, since those have
+reached the page cache or the medium; it need not wait for others.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from cython.cimports.virtio.devices.blk.request import (
     T_WRITE_ZEROES,
     UNREAD,
     Request,
+    await_visitors,
     swap_u32,
     swap_u64,
-    take_all,
 )
 from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.storage.backend import gather, scatter
@@ -51,42 +51,6 @@ from cython.cimports.virtio.virtqueue.queue import Chain
 logger = logging.getLogger("virtio.blk")
 
 NAMES = {0: "read", 1: "write", 4: "flush", 5: "flush", 11: "discard", 13: "write of zeroes"}
-
-
-class Disk:
-    """What the queues of one block device share; each attribute may change while they run.
-
-    ``identity`` is the answer to GET_ID, at most 20 bytes. ``name`` is what log lines call the disk.
-    """
-
-    def __init__(
-        self, backend: Backend, size: int, *, name: str, read_only: bool, writeback: bool, identity: bytes
-    ) -> None:
-        self.backend = backend
-        self.name = name
-        self.read_only = read_only
-        self.size = size
-        self.writeback = writeback
-        padded = identity[:ID_BYTES].ljust(ID_BYTES, b"\0")
-        memcpy(self.identity, cython.cast(cython.p_char, padded), ID_BYTES)
-
-    @property
-    def size(self) -> int:
-        """Capacity in bytes."""
-        return atomic.load_u64(cython.address(self.bytes), atomic.RELAXED)
-
-    @size.setter
-    def size(self, size: int) -> None:
-        atomic.store_u64(cython.address(self.bytes), size, atomic.RELAXED)
-
-    @property
-    def writeback(self) -> bool:
-        """Whether a write may be acknowledged before it is durable."""
-        return atomic.load_int(cython.address(self.written_back), atomic.RELAXED) != 0
-
-    @writeback.setter
-    def writeback(self, writeback: bool) -> None:
-        atomic.store_int(cython.address(self.written_back), 1 if writeback else 0, atomic.RELAXED)
 
 
 class BlkEngine(QueueWorker):
@@ -102,16 +66,19 @@ class BlkEngine(QueueWorker):
         discard: bool = True,
         write_zeroes: bool = True,
         big_endian: bool = False,
+        deferred: Deferred | None = None,
     ) -> None:
         QueueWorker.__init__(self, queue)
         self.disk = disk
         self.backend = disk.backend
-        self.executor = executor
         self.always_durable = always_durable
         self.discards = discard
         self.zeroes = write_zeroes
         self.swap = big_endian
         self.lane.wake_fd = self.wake_fd
+        self.deferred = deferred if deferred is not None else Deferred(executor)
+        self.deferred.lane = cython.address(self.lane)
+        self.completion_fd = self.deferred.fd
         self._allocate(queue.size)
 
     def _allocate(self, size: cython.int) -> None:
@@ -126,6 +93,7 @@ class BlkEngine(QueueWorker):
             self.free = cython.address(self.slots[i])
 
     def __dealloc__(self) -> None:
+        await_visitors(cython.address(self.lane))
         free(self.slots)
         free(self.joined)
 
@@ -147,16 +115,27 @@ class BlkEngine(QueueWorker):
                 self.backend.hint(request.offset * SECTOR, request.length)
             self.act(requests[i])
         self.end_run()
+        if self.deferred.queued:
+            self.deferred.submit()
 
     def harvest(self):
         following: cython.pointer[Request]
-        request: cython.pointer[Request] = take_all(cython.address(self.lane))
+        request: cython.pointer[Request] = self.deferred.finished()
         while request != cython.NULL:
             following = request.next
             self.pending -= 1
             self.finish(request)
             request = following
         return self.pending
+
+    def wait(self, for_kick):
+        if self.deferred.arm():
+            QueueWorker.wait(self, for_kick)
+
+    def cancel(self) -> None:
+        """Have the kernel end what it has not begun; threads cannot be stopped."""
+        self.deferred.cancel()
+        self.wake()
 
     def begin(self, chain):
         """Make a request of a chain; NULL if the chain is already answered for."""
@@ -333,13 +312,13 @@ class BlkEngine(QueueWorker):
         return self.joined
 
     def defer(self, request):
-        """Have the request done by a thread that may wait, or here if nothing about it waits."""
+        """Have the request done by the kernel or a thread that may wait, or here if nothing waits."""
         if self.backend.immediate:
             perform(self.backend, request)
             self.finish(request)
             return
         self.pending += 1
-        self.executor.submit(request)
+        self.deferred.put(request)
 
     def fail(self, request, status):
         request.status = status

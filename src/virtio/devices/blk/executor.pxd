@@ -31,6 +31,7 @@ cdef class Executor:
     cdef readonly int limit         # of threads
     cdef readonly int threads       # alive
     cdef int idle                   # of them waiting
+    cdef readonly object others           # Deferreds with requests of their own on the same backend
     cdef int waiting                # requests in line
     cdef bint closing
     cdef Request *first
@@ -38,12 +39,16 @@ cdef class Executor:
     cdef pthread_mutex_t mutex
     cdef pthread_cond_t work
 
-    # Put a request in line; it comes back through its lane.
-    cdef void submit(self, Request *request) noexcept nogil
-    cdef void spawn(self) noexcept with gil
+    # Put a request in line; it comes back through its lane. False if no thread can be had to serve it: then
+    # the caller has to, by `serve(False)`.
+    cdef bint submit(self, Request *request) noexcept nogil
+    cdef bint spawn(self) noexcept with gil
+    # Do what is in line, until there is nothing or (patient) until there was nothing for long.
     cdef void serve(self, bint patient) noexcept nogil
     cdef Request *next(self, bint patient) noexcept nogil
 
 
+# Whether a range of a DISCARD or WRITE_ZEROES, from now on in host byte order, can be acted on: a RequestStatus.
+cdef uint8_t judge(Range *span, Request *request) noexcept nogil
 # Do what the request asks, on the calling thread; sets its `status` and `result`.
 cdef void perform(Backend backend, Request *request) noexcept nogil

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 
 import cython
 from cython.cimports.libc.errno import EOPNOTSUPP
@@ -30,6 +31,7 @@ from cython.cimports.virtio.devices.blk.request import (
     swap_u32,
     swap_u64,
 )
+from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.storage.backend import gather
 
 
@@ -73,10 +75,7 @@ def deallocate(backend: Backend, request: cython.pointer[Request]) -> uint8_t:
     return S_OK if request.result == 0 else S_IOERR
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def judge(span: cython.pointer[Range], request: cython.pointer[Request]) -> uint8_t:
+def judge(span, request):
     known: uint32_t = UNMAP if request.type == T_WRITE_ZEROES else 0
     if request.swap:
         span.sector = swap_u64(span.sector)
@@ -115,10 +114,15 @@ class Executor:
     def __init__(self, backend: object, limit: int = 16) -> None:
         self.backend = backend
         self.limit = limit
+        self.others = weakref.WeakSet()
 
     def __dealloc__(self) -> None:
         pthread_cond_destroy(cython.address(self.work))
         pthread_mutex_destroy(cython.address(self.mutex))
+
+    def adopt(self, other: Deferred) -> None:
+        """Be busy too while ``other`` has requests in flight."""
+        self.others.add(other)
 
     def close(self, timeout: float = 5.0) -> bool:
         """Have the threads end once the line is empty. False if some still work after ``timeout`` seconds."""
@@ -128,9 +132,12 @@ class Executor:
             self.closing = True
             pthread_cond_broadcast(cython.address(self.work))
             pthread_mutex_unlock(cython.address(self.mutex))
-        while self.threads > 0 and time.monotonic() < deadline:
+        while self._busy() and time.monotonic() < deadline:
             time.sleep(0.001)
-        return self.threads == 0
+        return not self._busy()
+
+    def _busy(self) -> bool:
+        return self.threads > 0 or any(other.in_flight > 0 for other in self.others)
 
     def run(self) -> None:
         """Serve until there is nothing to do for a while; the target of each thread."""
@@ -153,23 +160,21 @@ class Executor:
         else:
             pthread_cond_signal(cython.address(self.work))
         pthread_mutex_unlock(cython.address(self.mutex))
-        if more:
-            self.spawn()
+        return self.spawn() if more else True
 
     def spawn(self):
         # A daemon, so that a disk that hangs does not keep the program from ending.
         try:
             threading.Thread(target=self.run, name="virtio-blk-io", daemon=True).start()
-            return
+            return True
         except RuntimeError:
             pass  # no thread to be had, or the interpreter is ending
         with cython.nogil:
             pthread_mutex_lock(cython.address(self.mutex))
             self.threads -= 1
-            alone: cython.bint = self.threads == 0
+            served: cython.bint = self.threads > 0
             pthread_mutex_unlock(cython.address(self.mutex))
-            if alone:
-                self.serve(False)
+        return served
 
     def serve(self, patient):
         request: cython.pointer[Request]
@@ -179,10 +184,12 @@ class Executor:
             if request == cython.NULL:
                 return
             perform(self.backend, request)
-            # The request may be gone as soon as it is pushed, its lane is not.
+            # The request may be gone as soon as it is pushed; its lane is not, while it has visitors.
             lane: cython.pointer[Lane] = request.lane
+            atomic.add_int(cython.address(lane.visitors), 1, atomic.SEQ_CST)
             if push(lane, request):
                 write(lane.wake_fd, cython.address(one), 8)
+            atomic.add_int(cython.address(lane.visitors), -1, atomic.SEQ_CST)
 
     def next(self, patient):
         """The next request in line, or NULL when there is none; a ``patient`` thread then ends."""

@@ -3,7 +3,11 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from posix.uio cimport iovec
 
+from virtio.memory cimport atomic
 from virtio.virtqueue.queue cimport Chain
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
 
 cdef extern from *:
     """
@@ -51,16 +55,25 @@ cdef struct Range:          # struct virtio_blk_discard_write_zeroes, in host by
     uint32_t flags
 
 
+cdef struct Span:
+    # What the kernel is doing for a request.
+    uint64_t offset         # bytes of the storage that are touched
+    uint64_t length
+    bint unmap              # zeroes may be a hole
+
+
 cdef struct Lane:
     # Finished requests of one queue, last first: pushed by any thread, all taken at once by the queue's own.
     Request *done
     int wake_fd             # an eventfd, written when `done` stops being empty
+    int visitors            # threads between a push and the end of that write; atomic
 
 
 cdef struct Request:
     Chain *chain
     Lane *lane
     Request *next           # in the run, the executor's line, the lane or the free list
+    Span span
     iovec *data             # the chain's data: without header and status
     int segments
     uint32_t type
@@ -82,6 +95,12 @@ cdef inline bint push(Lane *lane, Request *request) noexcept nogil:
         request.next = head
         if cas_pointer(&lane.done, &head, request):
             return head == NULL
+
+
+cdef inline void await_visitors(Lane *lane) noexcept nogil:
+    """Return once nobody is about to write `wake_fd`, a number that someone else's file may have soon."""
+    while atomic.load_int(&lane.visitors, atomic.ACQUIRE) > 0:
+        sched_yield()
 
 
 cdef inline Request *take_all(Lane *lane) noexcept nogil:

@@ -1,15 +1,15 @@
 """Requests on several queues at once, of which each answer is known beforehand.
 
-One thread drives all queues, so that one table of sectors does for them: each sector has a generation, which
-says what must be read there, and a lock, which many reads or one change hold while in flight. Requests are of
-random kind, size and place; all queues use the whole span. Data lies in one or two buffers.
+One thread drives all queues, so that one table of `Sectors` does for them. Requests are of random kind,
+size and place; all queues use the whole span. Data lies in one or two buffers, cut and aligned anyhow.
+Flushes come in bursts, so that some overlap.
 """
 
 from __future__ import annotations
 
 import cython
 from cython.cimports.libc.errno import ENOSPC
-from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.virtio.drivers.channel import (
     CHANNEL_INTERRUPTED,
@@ -20,43 +20,30 @@ from cython.cimports.virtio.drivers.channel import (
 )
 from cython.cimports.virtio.memory.atomic import cpu_pause
 from cython.cimports.virtio.testing.integrity.generator import (
+    BURST,
     F_UNMAP,
     FEW_SECTORS,
     HEAD,
+    MANY_SECTORS,
     MOST_QUEUES,
     MOST_SECTORS,
     NO_STATUS,
     REAP,
+    SHIFTS,
     SOME_SECTORS,
     STATUS_AT,
-    T_DISCARD,
     T_FLUSH,
-    T_IN,
-    T_OUT,
     T_WRITE_ZEROES,
-    WRITER,
     Head,
-    Slot,
 )
-from cython.cimports.virtio.testing.integrity.pattern import (
-    CORRUPT,
-    FINE,
-    MISPLACED,
-    OR_ZEROES,
-    SECTOR,
-    STALE,
-    UNKNOWN,
-    ZEROES,
-    fill_sector,
-    judge,
-    mix,
-)
+from cython.cimports.virtio.testing.integrity.pattern import SECTOR, ZEROES, mix
+from cython.cimports.virtio.testing.integrity.sectors import T_DISCARD, T_IN, T_OUT, Sectors, Slot
 from cython.cimports.virtio.virtqueue.queue import Buffer, Completion
 
 __all__ = ["HEAD_SIZE", "LARGEST", "Generator"]
 
 HEAD_SIZE = HEAD
-LARGEST = MOST_SECTORS * SECTOR
+LARGEST = MOST_SECTORS * SECTOR  # bytes that a request can have
 
 SPIN = cython.declare(cython.int, 200)  # looks at all queues before sleeping
 NAP = cython.declare(int64_t, 200_000)  # nanoseconds on one queue before the others are looked at
@@ -71,8 +58,9 @@ _FAULT = cython.declare(cython.int, -1)
 class Generator:
     """Drives ``channels`` on the first ``span`` sectors, all of which read as zeroes at first.
 
-    ``heads`` and ``data`` are (device address, memoryview) of HEAD_SIZE and LARGEST bytes for each of
-    ``depth`` requests on each channel. ``read_percent`` of the requests with data are reads; discards and
+    ``largest`` bytes, a multiple of 512 up to LARGEST, are in the largest requests. ``heads`` and ``data``
+    are (device address, memoryview) of HEAD_SIZE and ``largest`` bytes for each of ``depth`` requests on
+    each channel. ``read_percent`` of the requests with data are reads; discards and
     write-zeroes are made if the device has them.
     """
 
@@ -84,6 +72,7 @@ class Generator:
         *,
         depth: int,
         span: int,
+        largest: int = LARGEST,
         read_percent: int = 50,
         discards: bool = False,
         zeroes: bool = False,
@@ -91,54 +80,46 @@ class Generator:
     ) -> None:
         if self.slots != cython.NULL:
             raise TypeError("made once")
-        if not (0 < len(channels) <= MOST_QUEUES and depth > 0 and span in range(MOST_SECTORS, 1 << 32)):
-            raise ValueError(f"{len(channels)} queues, depth {depth}, {span} sectors")
+        most: int = largest // SECTOR
+        if not (0 < len(channels) <= MOST_QUEUES and depth > 0 and most in range(1, MOST_SECTORS + 1)):
+            raise ValueError(f"{len(channels)} queues, depth {depth}, requests of {largest} bytes")
+        if span not in range(most, 1 << 32):
+            raise ValueError(f"{span} sectors")
         count: int = len(channels) * depth
-        if len(heads[1]) < count * HEAD or len(data[1]) < count * LARGEST:
+        if len(heads[1]) < count * HEAD or len(data[1]) < count * largest:
             raise ValueError("too little memory for so many requests")
         self.lent = list(channels)
         self.queues = len(channels)
         for i in range(self.queues):
             self.channels[i] = cython.cast(cython.p_void, cython.cast(Channel, self.lent[i]))
-        self.depth, self.span = depth, span
+        self.depth, self.span, self.most = depth, span, most
         self.read_percent = read_percent
         self.discards, self.zeroes = discards, zeroes
         self.state = seed
-        self.salt = mix(seed)
+        self.sectors = Sectors(span, mix(seed))
         self.next_generation = ZEROES
         self.broken = -1
         self.memory = (heads[1], data[1])
-        self.allocate()
         self.place(heads, data)
 
     def __dealloc__(self) -> None:
         free(self.slots)
-        free(self.generations)
-        free(self.locks)
-
-    def allocate(self):
-        """Make our own records."""
-        i: uint64_t
-        self.slots = cython.cast(cython.pointer[Slot], calloc(self.queues * self.depth, cython.sizeof(Slot)))
-        self.generations = cython.cast(cython.pointer[uint32_t], calloc(self.span, 4))
-        self.locks = cython.cast(cython.pointer[cython.uchar], calloc(self.span, 1))
-        if self.slots == cython.NULL or self.generations == cython.NULL or self.locks == cython.NULL:
-            raise MemoryError
-        for i in range(self.span):
-            self.generations[i] = ZEROES
-        return 0
 
     def place(self, heads, data):
         """Note where each request's head and data are."""
+        size: uint64_t = cython.cast(uint64_t, self.most) * SECTOR
+        self.slots = cython.cast(cython.pointer[Slot], calloc(self.queues * self.depth, cython.sizeof(Slot)))
+        if self.slots == cython.NULL:
+            raise MemoryError
         head_bytes: cython.uchar[::1] = heads[1]
         data_bytes: cython.uchar[::1] = data[1]
         i: cython.int
         for i in range(self.queues * self.depth):
             slot = cython.address(self.slots[i])
             slot.head = cython.cast(cython.p_char, cython.address(head_bytes[i * HEAD]))
-            slot.data = cython.cast(cython.p_char, cython.address(data_bytes[i * MOST_SECTORS * SECTOR]))
+            slot.data = cython.cast(cython.p_char, cython.address(data_bytes[i * size]))
             slot.head_address = heads[0] + i * HEAD
-            slot.data_address = data[0] + i * MOST_SECTORS * SECTOR
+            slot.data_address = data[0] + i * size
         return 0
 
     # The face.
@@ -152,7 +133,7 @@ class Generator:
         if self.in_flight:
             raise ValueError("requests are in flight")
         self.sweeping, self.position = True, 0
-        self.left = (self.span + MOST_SECTORS - 1) // MOST_SECTORS
+        self.left = (self.span + self.most - 1) // self.most
 
     def mingle(self, flush_every: int, range_every: int) -> None:
         """From now on mix all kinds: one in so many is a flush, a discard or write-zeroes (0: none)."""
@@ -165,10 +146,9 @@ class Generator:
         return {kind: self.kind_counts[kind] for kind in range(16) if self.kind_counts[kind]}
 
     @property
-    def wrong(self) -> dict[str, int]:
-        """Sectors that were read and were not as they must be, by what was wrong with them."""
-        names = {CORRUPT: "corrupt", STALE: "stale", MISPLACED: "misplaced"}
-        return {name: self.verdicts[verdict] for verdict, name in names.items() if self.verdicts[verdict]}
+    def table(self) -> Sectors:
+        """What is known of each sector, and what was found."""
+        return self.sectors
 
     def run(self, nanoseconds: int) -> bool:
         """Go on for so long, or until a fault, a wake-up, a signal, or until all that was allowed is done.
@@ -254,7 +234,11 @@ class Generator:
 
     def choose_kind(self, dice):
         """What to do next."""
+        if self.flushes_due:
+            self.flushes_due -= 1
+            return T_FLUSH
         if self.flush_every and dice % self.flush_every == 0:
+            self.flushes_due = (dice >> 40) % BURST
             return T_FLUSH
         dice >>= 20
         if self.range_every and (self.discards or self.zeroes) and dice % self.range_every == 0:
@@ -274,38 +258,34 @@ class Generator:
             return True
         for _ in range(32):
             dice = self.random_number()
-            most = FEW_SECTORS if dice & 15 > 3 else SOME_SECTORS if dice & 15 else MOST_SECTORS
-            slot.sectors = 1 + (dice >> 4) % most
+            most = self.choose_most(dice & 255)
+            slot.sectors = 1 + (dice >> 8) % most
             slot.sector = self.random_number() % (self.span - slot.sectors + 1)
-            if self.lock(slot):
+            # All but the largest requests leave a sector of their memory free.
+            slot.shift = 8 * ((dice >> 48) % SHIFTS) if slot.sectors < self.most else 0
+            if self.sectors.lock(slot):
                 return True
         return False
+
+    def choose_most(self, dice):
+        """Sectors that a request may have: mostly few."""
+        most: uint64_t = self.most
+        if dice >= 64:
+            most = FEW_SECTORS
+        elif dice >= 16:
+            most = SOME_SECTORS
+        elif dice >= 1:
+            most = MANY_SECTORS
+        return most if most < self.most else self.most
 
     def choose_next(self, slot):
         """The sweep's next read."""
         slot.kind = T_IN
         slot.sector = self.position
-        slot.sectors = MOST_SECTORS if self.span - self.position > MOST_SECTORS else self.span - self.position
+        slot.shift = 0
+        slot.sectors = self.most if self.span - self.position > self.most else self.span - self.position
         self.position += slot.sectors
-        return self.lock(slot)
-
-    def lock(self, slot):
-        """Reads share sectors with reads, all else has them alone. False if they are not free."""
-        i: uint64_t
-        end: uint64_t = slot.sector + slot.sectors
-        held: uint32_t
-        for i in range(slot.sector, end):
-            held = self.locks[i]
-            if held >= WRITER - 1 or (held and slot.kind != T_IN):
-                return False
-        for i in range(slot.sector, end):
-            self.locks[i] = self.locks[i] + 1 if slot.kind == T_IN else WRITER
-        return True
-
-    def unlock(self, slot):
-        i: uint64_t
-        for i in range(slot.sector, slot.sector + slot.sectors):
-            self.locks[i] = self.locks[i] - 1 if slot.kind == T_IN else 0
+        return self.sectors.lock(slot)
 
     # Submitting.
 
@@ -318,7 +298,7 @@ class Generator:
         self.prepare(slot)
         status = self.submit(slot, index)
         if status < 0:
-            self.unlock(slot)
+            self.sectors.unlock(slot)
             if self.sweeping:
                 self.position -= slot.sectors
             return 0 if status == -ENOSPC else -1
@@ -337,9 +317,7 @@ class Generator:
 
     def prepare(self, slot):
         """Write the head, and the data of a write."""
-        i: uint64_t
         head: cython.pointer[Head] = cython.cast(cython.pointer[Head], slot.head)
-        words: cython.pointer[uint64_t] = cython.cast(cython.pointer[uint64_t], slot.data)
         data: cython.bint = slot.kind == T_IN or slot.kind == T_OUT
         head.type = slot.kind
         head.reserved = 0
@@ -352,12 +330,9 @@ class Generator:
         if slot.kind == T_OUT:
             self.next_generation += 1
             slot.generation = self.next_generation
-            for i in range(slot.sectors):
-                fill_sector(words + i * (SECTOR // 8), slot.sector + i, slot.generation, self.salt)
+            self.sectors.fill(slot)
         elif slot.kind == T_IN:
-            # What an earlier request left here must not be taken for an answer.
-            for i in range(slot.sectors):
-                words[i * (SECTOR // 8)] = ~cython.cast(uint64_t, 0)
+            self.sectors.blank(slot)
 
     def describe(self, slot, buffers):
         """The request's buffers; the status comes last. Their number."""
@@ -373,9 +348,9 @@ class Generator:
             first = self.random_number() % (2 * length)
             if first == 0 or first >= length:
                 first = length
-            buffers[1].address = slot.data_address
+            buffers[1].address = slot.data_address + slot.shift
             buffers[1].length = first
-            buffers[2].address = slot.data_address + first
+            buffers[2].address = buffers[1].address + first
             buffers[2].length = length - first
             count = 2 if first == length else 3
         buffers[count].address = slot.head_address + STATUS_AT
@@ -394,36 +369,8 @@ class Generator:
         if status != 0:
             self.errors += 1
             self.last_status = status
-        if slot.kind == T_OUT:
-            self.sectors_written += slot.sectors
         if slot.kind != T_IN:
-            self.record(slot, status == 0)
+            self.sectors.record(slot, status == 0)
         elif status == 0:
-            self.check(slot)
-        self.unlock(slot)
-
-    def record(self, slot, succeeded):
-        """What must be read from now on."""
-        i: uint64_t
-        for i in range(slot.sector, slot.sector + slot.sectors):
-            if not succeeded:
-                self.generations[i] = UNKNOWN
-            elif slot.kind != T_DISCARD:
-                self.generations[i] = slot.generation
-            elif self.generations[i] > ZEROES:
-                self.generations[i] |= cython.cast(uint32_t, OR_ZEROES)
-
-    def check(self, slot):
-        """Hold each sector that was read against what must be there."""
-        i: uint64_t
-        verdict: cython.int
-        words: cython.pointer[uint64_t] = cython.cast(cython.pointer[uint64_t], slot.data)
-        for i in range(slot.sectors):
-            verdict = judge(
-                words + i * (SECTOR // 8), slot.sector + i, self.generations[slot.sector + i], self.salt
-            )
-            if verdict != FINE:
-                if self.verdicts[CORRUPT] + self.verdicts[STALE] + self.verdicts[MISPLACED] == 0:
-                    self.first_wrong = (slot.sector + i) * SECTOR
-                self.verdicts[verdict] += 1
-        self.sectors_checked += slot.sectors
+            self.sectors.check(slot)
+        self.sectors.unlock(slot)

@@ -5,6 +5,7 @@ from typing import Final
 from typing_extensions import disjoint_base
 
 from virtio.drivers.channel import Channel
+from virtio.testing.integrity.sectors import Sectors
 
 __all__ = ["HEAD_SIZE", "LARGEST", "Generator"]
 
@@ -21,14 +22,11 @@ class Generator:
     completed: int
     errors: int
     last_status: int
-    sectors_checked: int
-    sectors_written: int
-    first_wrong: int
     cpu_ns: int
     @property
     def kinds(self) -> dict[int, int]: ...
     @property
-    def wrong(self) -> dict[str, int]: ...
+    def table(self) -> Sectors: ...
     def __init__(
         self,
         channels: list[Channel],
@@ -37,6 +35,7 @@ class Generator:
         *,
         depth: int,
         span: int,
+        largest: int = ...,
         read_percent: int = 50,
         discards: bool = False,
         zeroes: bool = False,

@@ -17,7 +17,7 @@ from virtio.testing.integrity.generator import HEAD_SIZE, LARGEST, Generator
 __all__ = ["IntegrityOptions", "IntegrityResult", "IntegrityRun", "run_integrity"]
 
 SLICE_NS = 50_000_000  # how often the generator looks up for signals and failures
-STINT = 100_000  # requests; two stints as the options say are followed by two calm ones,
+STINT = 100_000  # requests, or an eighth of all; two stints as the options say are followed by two calm ones,
 CALM = 100  # with so many times fewer flushes and discards: caches in the device may warm
 DESCRIPTORS = 4  # a request takes without indirect tables: header, data in two pieces, status
 
@@ -27,13 +27,15 @@ class IntegrityOptions:
     """What to do to the disk.
 
     ``requests`` in all, ``depth`` in flight on each queue, within the first ``span`` bytes (None: the whole
-    disk). Of those with data ``read_percent`` are reads. One request in ``flush_every`` is a flush, one in
-    ``range_every`` a discard or write-zeroes, 0 for none; both are much rarer for half of the time.
+    disk), each of 512 to ``largest`` bytes. Of those with data ``read_percent`` are reads. One request in
+    ``flush_every`` begins a burst of flushes, one in ``range_every`` is a discard or write-zeroes, 0 for
+    none; both are much rarer for half of the time.
     """
 
     requests: int = 100_000
     depth: int = 32
     span: int | None = None
+    largest: int = LARGEST
     read_percent: int = 50
     flush_every: int = 1000
     range_every: int = 200
@@ -93,13 +95,14 @@ class IntegrityRun:
         with ExitStack() as stack:
             channels = [stack.enter_context(queue.exclusive()) for queue in disk.queues]
             heads = stack.enter_context(disk.buffer(slots * HEAD_SIZE))
-            data = stack.enter_context(disk.buffer(slots * LARGEST))
+            data = stack.enter_context(disk.buffer(slots * options.largest))
             self._generator = Generator(
                 channels,
                 (heads.address, heads.view),
                 (data.address, data.view),
                 depth=options.depth,
                 span=span // blk.SECTOR_SIZE,
+                largest=options.largest,
                 read_percent=options.read_percent,
                 discards=disk.has(blk.F_DISCARD),
                 zeroes=disk.has(blk.F_WRITE_ZEROES),
@@ -116,13 +119,14 @@ class IntegrityRun:
     def mingle(self, requests: int, on_progress: Callable[[int], None] | None = None) -> None:
         """Do so many requests of all kinds."""
         goal = self._generator.completed + requests
+        size = min(STINT, max(requests // 8, 1))
         for stint in count():
             left = goal - self._generator.completed
             if left <= 0:
                 return
             calm = 1 + stint % 4 // 2 * (CALM - 1)
             self._generator.mingle(self._flush_every * calm, self._range_every * calm)
-            self._generator.allow(min(left, STINT))
+            self._generator.allow(min(left, size))
             self._work(on_progress)
 
     def sweep(self) -> None:
@@ -132,17 +136,17 @@ class IntegrityRun:
 
     def result(self) -> IntegrityResult:
         """What came of it so far."""
-        generator = self._generator
+        generator, table = self._generator, self._generator.table
         return IntegrityResult(
             requests=generator.completed,
             seconds=time.monotonic() - self._began,
             errors=generator.errors,
             last_status=generator.last_status,
             kinds={blk.DEVICE.constant_name("T_", kind): n for kind, n in generator.kinds.items()},
-            sectors_checked=generator.sectors_checked,
-            sectors_written=generator.sectors_written,
-            wrong=generator.wrong,
-            first_wrong=generator.first_wrong if generator.wrong else None,
+            sectors_checked=table.checked,
+            sectors_written=table.written,
+            wrong=table.wrong,
+            first_wrong=table.first_wrong if table.wrong else None,
         )
 
     def _work(self, on_progress: Callable[[int], None] | None) -> None:
@@ -175,15 +179,18 @@ class IntegrityRun:
 def _check(disk: Blk, options: IntegrityOptions, span: int) -> None:
     if disk.read_only or disk.block_size != blk.SECTOR_SIZE:
         raise UsageError("an integrity run needs a writable disk with blocks of 512 bytes")
-    if disk.properties.segment_size < LARGEST or disk.properties.segments < 2:
-        raise UsageError(f"the device takes less than two segments of {LARGEST} bytes in a request")
+    largest = options.largest
+    if not blk.SECTOR_SIZE <= largest <= LARGEST or largest % blk.SECTOR_SIZE:
+        raise UsageError(f"requests of up to {largest} bytes: it can be 512 to {LARGEST}, in sectors")
+    if disk.properties.segment_size < largest or disk.properties.segments < 2:
+        raise UsageError(f"the device takes less than two segments of {largest} bytes in a request")
     size = min(queue.size for queue in disk.queues)
     if not 1 <= options.depth <= size // DESCRIPTORS:
         raise UsageError(
             f"depth {options.depth} on queues that hold 1 to {size // DESCRIPTORS} requests",
             fix="connect with a larger queue_size",
         )
-    least = 2 * LARGEST * len(disk.queues)
+    least = 2 * largest * len(disk.queues)
     if not least <= span <= disk.capacity or span % blk.SECTOR_SIZE:
         raise UsageError(f"a span of {span} bytes is not between {least} and the disk's {disk.capacity}")
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from virtio.errors import HostError
+from virtio.testing.cgroup import MemoryGroup
 
 __all__ = ["bytes_by_calls", "served"]
 
@@ -18,9 +19,11 @@ PATIENCE = 30.0  # seconds until it listens, and until it has ended
 
 
 @contextmanager
-def served(disk: str, path: Path, *options: str, say: bool = True) -> Iterator[subprocess.Popen[bytes]]:
-    """Serve ``disk`` (a path or URL); HostError if that does not come about."""
-    process = _start([disk, "--socket-path", str(path), *options], say)
+def served(
+    disk: str, path: Path, *options: str, say: bool = True, group: MemoryGroup | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Serve ``disk`` (a path or URL), with little memory if a group is given; HostError if that fails."""
+    process = _start([disk, "--socket-path", str(path), *options], say, group)
     try:
         _wait_listening(process, path)
         yield process
@@ -39,10 +42,10 @@ def bytes_by_calls(pid: int) -> tuple[int, int]:
     return int(lines["rchar"]), int(lines["wchar"])
 
 
-def _start(arguments: Sequence[str], say: bool) -> subprocess.Popen[bytes]:
+def _start(arguments: Sequence[str], say: bool, group: MemoryGroup | None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "virtio.cli", "blk", *arguments]
     return subprocess.Popen(
-        command,
+        command if group is None else group.inside(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=None if say else subprocess.DEVNULL,

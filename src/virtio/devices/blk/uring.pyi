@@ -1,0 +1,10 @@
+from typing_extensions import disjoint_base
+
+from virtio.devices.blk.deferred import Deferred
+from virtio.devices.blk.executor import Executor
+
+@disjoint_base
+class UringDeferred(Deferred):
+    """The ring of one queue of up to ``size`` requests. OSError if the kernel makes none."""
+
+    def __init__(self, executor: Executor, size: int, *, lazy: bool = True) -> None: ...
