@@ -276,7 +276,7 @@ def test_the_schedule_is_the_models() -> None:
         assert len(due) <= 7
         sent += [(now, n) for n in due]
         schedule.sent(len(due), now)
-        now += 1
+        now += max(1, schedule.wait(now))
     for turn in range(2):
         chunk = sent[turn * len(times) : (turn + 1) * len(times)]
         start = chunk[0][0]
