@@ -18,6 +18,7 @@
      |    |    +-- RingError    a virtqueue that is malformed; one class per way (RING_FAULTS)
      |    +-- DeviceError       the device (a back-end we drive) broke the specification
      |    |    +-- UsedIndexError, UsedIdError, UsedLengthError
+     |    |    +-- FrameHeaderError, FrameBuffersError
      |    +-- DeviceGoneError   the device we drove went away
      |    +-- DeviceTimeoutError  the device we drive does not answer
      |    +-- RefusedError      the other side answered a request with a failure
@@ -69,7 +70,7 @@ from virtio.errors.base import (
     UsageError,
     VirtioError,
 )
-from virtio.errors.network import NetworkError, NetworkUrlError
+from virtio.errors.network import FrameBuffersError, FrameHeaderError, NetworkError, NetworkUrlError
 from virtio.errors.ring import (
     RING_FAULTS,
     AddressWrapError,
@@ -130,6 +131,8 @@ __all__ = [
     "DriverError",
     "EmptyChainError",
     "FeatureError",
+    "FrameBuffersError",
+    "FrameHeaderError",
     "GuestError",
     "GuestTimeoutError",
     "HostError",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from virtio.errors.base import HostError, UsageError
+from virtio.errors.base import DeviceError, HostError, UsageError
 
-__all__ = ["NetworkError", "NetworkUrlError"]
+__all__ = ["FrameBuffersError", "FrameHeaderError", "NetworkError", "NetworkUrlError"]
 
 
 class NetworkError(HostError):
@@ -21,3 +21,22 @@ class NetworkUrlError(UsageError):
 
     code = "E-NET-URL"
     fix = "write a link such as user:, tap:NAME, switch:NAME or null:"
+
+
+class FrameHeaderError(DeviceError):
+    """The device used a receive buffer for fewer bytes than the header before every frame has.
+
+    Virtio 1.4, Network Device, Device Operation: struct virtio_net_hdr, 10, 12 or 20 bytes as negotiated.
+    """
+
+    code = "E-FRAME-HEADER"
+
+
+class FrameBuffersError(DeviceError):
+    """The device says that a received frame spans no buffer, or more than the queue has.
+
+    Virtio 1.4, Network Device, Processing of Incoming Packets: num_buffers counts the buffers that a frame
+    takes, with MRG_RXBUF.
+    """
+
+    code = "E-FRAME-BUFFERS"
