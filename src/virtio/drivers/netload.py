@@ -93,6 +93,11 @@ class NetLoad:
         """How many more frames may be sent; none at first."""
         self.left = frames
 
+    def stop(self) -> None:
+        """Take no more of what comes; what was sent is still collected."""
+        self.receiving = False
+        self.echoing = False
+
     def run(self, nanoseconds: int) -> bool:
         """Go on for so long, or until a fault, a wake-up, a signal, or until all that was allowed is sent.
 
@@ -130,7 +135,7 @@ class NetLoad:
             if count < 0:
                 return _FAULT
             moved += count
-        if self.flooding and not self.left and not self.receiving and self.outgoing.outstanding == 0:
+        if not self.left and not self.receiving and self.outgoing.outstanding == 0:
             return _PAUSE
         if moved == 0:
             return self.idle(until)
