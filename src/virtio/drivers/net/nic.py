@@ -39,7 +39,7 @@ RARP = bytes.fromhex("8035 0001 0800 06 04 0003".replace(" ", ""))
 FrameLike = bytes | bytearray | memoryview | Frame | tuple[Any, net.Hdr]
 
 
-class Net(Steering, Driver):
+class Net(Steering):
     """A network device.
 
     ::
@@ -260,9 +260,6 @@ class Net(Steering, Driver):
                 totals["kicks"] += channel.kicks
                 totals["sleeps"] += channel.sleeps
         return totals
-
-    def _command_timeout(self) -> float | None:
-        return self.options.timeout
 
     # Life.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from virtio.drivers.core import Driver
 from virtio.drivers.net import commands
 from virtio.drivers.net.commands import Command, parse_mac
 from virtio.errors import UnsupportedRequestError, UsageError
@@ -19,7 +20,7 @@ __all__ = ["Steering"]
 MODE_NEEDS = {"promisc": net.F_CTRL_RX, "allmulti": net.F_CTRL_RX}
 
 
-class Steering:
+class Steering(Driver):
     """The commands, for `Net`. Each raises UnsupportedRequestError where it was not negotiated and
     RequestFailedError where the device says no.
     """
@@ -27,20 +28,13 @@ class Steering:
     control: ControlQueue | None
     _mac: bytes
 
-    def has(self, feature: int) -> bool:
-        """Whether a feature bit was negotiated."""
-        raise NotImplementedError
-
-    def _command_timeout(self) -> float | None:
-        raise NotImplementedError
-
     def run_command(self, command: Command, feature: int = net.F_CTRL_VQ) -> bytes:
         """Have a command carried out; its result."""
         if self.control is None or not self.has(feature):
             raise UnsupportedRequestError(
                 f"the device does not take this command: {bits.name(net.DEVICE.id, feature)} is not negotiated"
             )
-        return self.control.run(command, self._command_timeout())
+        return self.control.run(command, self.options.timeout)
 
     def set_mac(self, address: str | bytes) -> None:
         """Change the device's own address (CTRL_MAC_ADDR)."""
