@@ -137,11 +137,11 @@ class Driver:
             raise UsageError(f"{count} queues wanted, the device has {limit}")
         self.queues = [self._set_up_queue(index) for index in range(count)]
 
-    def _set_up_queue(self, index: int) -> RequestQueue:
+    def _set_up_queue(self, index: int, size: int | None = None) -> RequestQueue:
         largest = self.transport.queue_max_size(index)
         if not largest:
             raise DeviceError(f"the device has no queue {index}")
-        layout = lay_out(self.arena, min(self.options.queue_size, largest), self.features)
+        layout = lay_out(self.arena, min(size or self.options.queue_size, largest), self.features)
         self._rings.append(layout.buffer)
         fds = self.transport.setup_queue(index, layout.addresses, packed=self.has(bits.RING_PACKED))
         channel = Channel(layout.ring, fds.kick, fds.call, self._wake_fd, poll_us=self.options.poll_us)

@@ -10,7 +10,7 @@ from virtio.virtqueue.queue cimport Completion, DriverQueue
 cdef enum:
     BATCH = 64              # frames handled at once
     ADDRESSES = 12          # bytes of the two addresses at a frame's start
-    ECHOED = 1 << 32        # in a token of the transmit queue: a slot of the receive queue
+    ECHOED = 1 << 30        # in a token of the transmit queue: a slot of the receive queue
 
 
 cdef class NetLoad:

@@ -185,7 +185,7 @@ class NetLoad:
         for i in range(count):
             if completions[i].token & ECHOED:
                 returned += 1
-                if self.repost(cython.cast(uint32_t, completions[i].token)) != 0:
+                if self.repost(cython.cast(uint32_t, completions[i].token & (ECHOED - 1))) != 0:
                     return -1
             else:
                 self.transmitter.release(completions[i].token)

@@ -31,6 +31,7 @@ from virtio.spec import net
 
 __all__ = ["Net"]
 
+CONTROL_SIZE = 16  # commands go one at a time
 BURST = 64  # frames taken at once, unless asked for otherwise
 ETHERNET = 18  # bytes of a header with a VLAN tag
 LAST_FRAMES = 1.0  # seconds that the device has for what was sent, when closing
@@ -309,7 +310,7 @@ class Net(Steering):
         self.control = None
         if self.has(net.F_CTRL_VQ):
             behind = self.max_pairs if self.has(net.F_MQ) or self.has(net.F_RSS) else 1
-            self.queues.append(self._set_up_queue(2 * (behind or 1)))
+            self.queues.append(self._set_up_queue(2 * (behind or 1), CONTROL_SIZE))
             self.control = ControlQueue(self.queues[-1], self.arena)
 
     def _make_pair(self, index: int) -> Pair:
