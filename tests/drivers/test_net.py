@@ -242,7 +242,9 @@ def test_restarting(tmp_path: Path) -> None:
 @pytest.mark.parametrize("polling", [True, False])
 def test_a_flood_that_comes_back(tmp_path: Path, packed: bool, polling: bool) -> None:
     with looped(tmp_path, packed=packed) as nic:
-        options = NetLoadOptions(send=True, receive=True, frames=5000, seconds=0.5, polling=polling, stamp=True)
+        options = NetLoadOptions(
+            send=True, receive=True, frames=5000, seconds=0.5, polling=polling, stamp=True
+        )
         result = run_net_load(nic, options)
         assert result.sent == 5000
         assert 0 < result.received <= 5000

@@ -37,7 +37,11 @@ class Command(NamedTuple):
 def parse_mac(address: str | bytes) -> bytes:
     """Six bytes, from themselves or from ``52:54:00:12:34:56``."""
     try:
-        data = address if isinstance(address, bytes) else bytes.fromhex(address.replace("-", ":").replace(":", ""))
+        data = (
+            address
+            if isinstance(address, bytes)
+            else bytes.fromhex(address.replace("-", ":").replace(":", ""))
+        )
     except ValueError:
         data = b""
     if len(data) != 6:
@@ -82,9 +86,7 @@ def vlan(identifier: int, *, add: bool) -> Command:
 
 def pairs(count: int) -> Command:
     """How many pairs of queues are used."""
-    return Command(
-        ctrl.CTRL_MQ, ctrl.CTRL_MQ_VQ_PAIRS_SET, ctrl.CtrlMqPairsSet(virtqueue_pairs=count).pack()
-    )
+    return Command(ctrl.CTRL_MQ, ctrl.CTRL_MQ_VQ_PAIRS_SET, ctrl.CtrlMqPairsSet(virtqueue_pairs=count).pack())
 
 
 def announced() -> Command:
@@ -94,9 +96,7 @@ def announced() -> Command:
 
 def offloads(mask: int) -> Command:
     """Which received frames may come unfinished."""
-    return Command(
-        ctrl.CTRL_GUEST_OFFLOADS, ctrl.CTRL_GUEST_OFFLOADS_SET, mask.to_bytes(8, "little")
-    )
+    return Command(ctrl.CTRL_GUEST_OFFLOADS, ctrl.CTRL_GUEST_OFFLOADS_SET, mask.to_bytes(8, "little"))
 
 
 def coalescing(*, receive: bool, max_packets: int, max_usecs: int) -> Command:

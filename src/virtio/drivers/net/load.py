@@ -102,9 +102,7 @@ def run_net_load(nic: Net, options: NetLoadOptions) -> NetLoadResult:
     if options.echo and options.send:
         raise UsageError("frames are either made or echoed")
     with ExitStack() as stack:
-        generators = [
-            _Generator(nic, pair, options, index, stack) for index, pair in enumerate(nic.pairs)
-        ]
+        generators = [_Generator(nic, pair, options, index, stack) for index, pair in enumerate(nic.pairs)]
         began = time.monotonic()
         _run_all(generators)
         elapsed = time.monotonic() - began
@@ -118,9 +116,7 @@ def run_net_load(nic: Net, options: NetLoadOptions) -> NetLoadResult:
 class _Generator:
     """One pair's share of the load."""
 
-    def __init__(
-        self, nic: Net, pair: Pair, options: NetLoadOptions, index: int, stack: ExitStack
-    ) -> None:
+    def __init__(self, nic: Net, pair: Pair, options: NetLoadOptions, index: int, stack: ExitStack) -> None:
         for lock in (pair.receive_lock, pair.transmit_lock):
             stack.enter_context(lock)
         for queue in (pair.receive_queue, pair.transmit_queue):

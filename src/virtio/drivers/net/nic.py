@@ -6,8 +6,8 @@ import asyncio
 import os
 import select
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from socket import socket
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ from virtio.drivers.net.steering import Steering
 from virtio.drivers.net.transmitter import Transmitter
 from virtio.drivers.queue import LONGEST_SLEEP, again
 from virtio.drivers.transport import Transport
-from virtio.errors import DeviceTimeoutError, UnsupportedRequestError, UsageError, VirtioError
+from virtio.errors import UnsupportedRequestError, UsageError, VirtioError
 from virtio.spec import features as bits
 from virtio.spec import net
 
@@ -140,9 +140,7 @@ class Net(Steering):
 
     # Frames.
 
-    def send(
-        self, frames: Sequence[FrameLike], timeout: float | None = None, *, pair: int = 0
-    ) -> int:
+    def send(self, frames: Sequence[FrameLike], timeout: float | None = None, *, pair: int = 0) -> int:
         """Give a burst of frames to the device, and return how many it has room for within ``timeout``.
 
         That is all of them, unless ``timeout`` (seconds; the driver's own if None) passes. A frame is a buffer

@@ -48,9 +48,7 @@ class Pair:
 
             def offer() -> bool:
                 nonlocal sent
-                sent = _named(
-                    self.transmit_queue, lambda: self.transmitter.send(frames, sent, checker)
-                )
+                sent = _named(self.transmit_queue, lambda: self.transmitter.send(frames, sent, checker))
                 return sent == len(frames)
 
             _wait(channel, self.transmit_queue, timeout, offer)
@@ -86,9 +84,7 @@ def _named(queue: RequestQueue, act: Callable[[], T]) -> T:
         raise
 
 
-def _wait(
-    channel: Channel, queue: RequestQueue, timeout: float | None, attempt: Callable[[], T]
-) -> T:
+def _wait(channel: Channel, queue: RequestQueue, timeout: float | None, attempt: Callable[[], T]) -> T:
     """Attempt until it gives something true, sleeping on the queue's bell in between."""
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:

@@ -143,7 +143,9 @@ class Transmitter:
         PyObject_GetBuffer(frame, cython.address(view), PyBUF_SIMPLE)
         try:
             if not SHORTEST_FRAME <= view.len <= self.longest:
-                raise UsageError(f"a frame of {view.len} bytes: {SHORTEST_FRAME} to {self.longest} can be sent")
+                raise UsageError(
+                    f"a frame of {view.len} bytes: {SHORTEST_FRAME} to {self.longest} can be sent"
+                )
             return 0 if self.put(cython.cast(cython.p_char, view.buf), view.len, head) == 0 else 1
         finally:
             PyBuffer_Release(cython.address(view))
