@@ -18,6 +18,7 @@
      |    |    +-- RingError    a virtqueue that is malformed; one class per way (RING_FAULTS)
      |    +-- DeviceError       the device (a back-end we drive) broke the specification
      |    |    +-- UsedIndexError, UsedIdError, UsedLengthError
+     |    |    +-- FrameHeaderError, FrameBuffersError
      |    +-- DeviceGoneError   the device we drove went away
      |    +-- DeviceTimeoutError  the device we drive does not answer
      |    +-- RefusedError      the other side answered a request with a failure
@@ -76,6 +77,8 @@ from virtio.errors.base import (
 )
 from virtio.errors.network import (
     CaptureFileError,
+    FrameBuffersError,
+    FrameHeaderError,
     NetworkBusyError,
     NetworkError,
     NetworkExtraError,
@@ -146,6 +149,8 @@ __all__ = [
     "DriverError",
     "EmptyChainError",
     "FeatureError",
+    "FrameBuffersError",
+    "FrameHeaderError",
     "GuestError",
     "GuestTimeoutError",
     "HostError",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from virtio.errors.base import HostError, PeerError, UsageError
+from virtio.errors.base import DeviceError, HostError, PeerError, UsageError
 
 __all__ = [
     "CaptureFileError",
+    "FrameBuffersError",
+    "FrameHeaderError",
     "NetworkBusyError",
     "NetworkError",
     "NetworkExtraError",
@@ -90,3 +92,22 @@ class NetworkUrlError(UsageError):
 
     code = "E-NET-URL"
     fix = "write a link such as user:, tap:NAME, switch:NAME or null:"
+
+
+class FrameHeaderError(DeviceError):
+    """The device used a receive buffer for fewer bytes than the header before every frame has.
+
+    Virtio 1.4, Network Device, Device Operation: struct virtio_net_hdr, 10, 12 or 20 bytes as negotiated.
+    """
+
+    code = "E-FRAME-HEADER"
+
+
+class FrameBuffersError(DeviceError):
+    """The device says that a received frame spans no buffer, or more than the queue has.
+
+    Virtio 1.4, Network Device, Processing of Incoming Packets: num_buffers counts the buffers that a frame
+    takes, with MRG_RXBUF.
+    """
+
+    code = "E-FRAME-BUFFERS"
