@@ -2,11 +2,16 @@ from collections.abc import Callable
 
 from typing_extensions import disjoint_base
 
+__all__ = ["Link", "Sink"]
+
 @disjoint_base
 class Sink: ...
 
+@disjoint_base
 class Link(Sink):
-    queues: int
+    @property
+    def queues(self) -> int: ...
+    def __init__(self) -> None: ...
     def connect(self, guest: Sink, queues: int = 1) -> None: ...
     def disconnect(self) -> None: ...
     @property

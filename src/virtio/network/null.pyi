@@ -4,8 +4,6 @@ from virtio.network.link import Link
 
 __all__ = ["LoopLink", "NullLink"]
 
-OFFLOADS: int
-
 @disjoint_base
 class NullLink(Link): ...
 
