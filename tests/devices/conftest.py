@@ -145,8 +145,19 @@ class Guest:
 
     def wait(self, *tokens: int, timeout: float = 20) -> list[Answer]:
         """What became of the chains, once all are used."""
+        self._wait_until(lambda: all(token in self._done for token in tokens), timeout)
+        return [self._done.pop(token) for token in tokens]
+
+    def wait_any(self, tokens: Sequence[int], timeout: float = 20) -> int:
+        """The first of the chains that is used."""
+        self._wait_until(lambda: any(token in self._done for token in tokens), timeout)
+        token = next(token for token in tokens if token in self._done)
+        del self._done[token]
+        return token
+
+    def _wait_until(self, satisfied: Callable[[], bool], timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        while any(token not in self._done for token in tokens):
+        while not satisfied():
             assert not self.faults, self.faults
             if sum(map(self._reap, self.drivers)) == 0:
                 ready = any(driver.request_notifications() for driver in self.drivers)
@@ -159,7 +170,6 @@ class Guest:
                             os.eventfd_read(call)
                         except BlockingIOError:
                             continue
-        return [self._done.pop(token) for token in tokens]
 
     def _reap(self, driver) -> bool:  # type: ignore[no-untyped-def]
         completions = driver.reap_completions()

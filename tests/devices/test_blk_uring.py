@@ -59,6 +59,13 @@ class Wire(Storage):
     def backend(self) -> DirectBackend:
         return DirectBackend(self.fd, False, 512)
 
+    def take(self) -> bool:
+        """Take what was sent, if it is still there."""
+        try:
+            return bool(self._end.recv(1024, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return False
+
 
 @pytest.fixture
 def wire() -> Iterator[tuple[Wire, socket.socket]]:
@@ -116,6 +123,32 @@ def test_no_wake_up_is_lost(guest, wire, poll_us: int) -> None:
             found.add(answer.data)
         assert len(found) == rounds
         feeder.join()
+        g.close()
+
+
+@needs_io_uring
+@pytest.mark.usefixtures("ring")
+def test_no_wake_up_is_lost_among_many(guest, wire) -> None:
+    """Whatever comes has the kernel look at all that wait, but not in one go; and half of what comes is taken
+    away before, so that a look finds nothing.
+    """
+    storage, far = wire
+    rng = random.Random(1)
+    with Blk(storage) as disk:
+        g = guest(disk, size=256)
+        for _ in range(50):
+            tokens = [g.submit([header(spec.T_IN)], [512, 1]) for _ in range(80)]
+            g.kick()
+            for _ in range(60):
+                far.send(b"x" * 512)
+                for _ in range(rng.choice((0, 0, 100, 1000, 10000))):
+                    pass
+                if not storage.take():
+                    tokens.remove(g.wait_any(tokens))
+            for _ in tokens:
+                far.send(b"y" * 512)
+            g.wait(*tokens)
+            g.recycle()
         g.close()
 
 

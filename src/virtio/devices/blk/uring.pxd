@@ -9,6 +9,13 @@ from virtio.devices.blk.request cimport Request
 cdef extern from "<errno.h>" nogil:
     const int ECANCELED
 
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+    const short POLLIN
+    int poll(pollfd *fds, unsigned long count, int timeout)
+
 cdef extern from "<liburing.h>" nogil:
     ctypedef struct Params "struct io_uring_params":
         unsigned cq_entries
@@ -21,6 +28,7 @@ cdef extern from "<liburing.h>" nogil:
     ctypedef struct SubmissionQueue "struct io_uring_sq":
         unsigned *khead             # the first that the kernel has not read
         unsigned *ktail
+        unsigned *kflags            # what the kernel wants us to know
         Entry *sqes
         unsigned sqe_head           # the first that the kernel was not told of
         unsigned sqe_tail           # behind the last that was filled
@@ -56,6 +64,7 @@ cdef extern from "<liburing.h>" nogil:
     const unsigned IORING_SETUP_DEFER_TASKRUN
     const unsigned IORING_FEAT_SUBMIT_STABLE
     const unsigned IORING_FEAT_NODROP
+    const unsigned IORING_SQ_TASKRUN
     const unsigned IORING_FSYNC_DATASYNC
     const int IORING_ASYNC_CANCEL_ALL
     const int IORING_ASYNC_CANCEL_ANY
@@ -73,6 +82,7 @@ cdef class UringDeferred(Deferred):
 
     cdef bint range_of(self, Request *request) noexcept nogil
     cdef void prepare(self, Entry *entry, int fd, Request *request) noexcept nogil
+    cdef bint left_over(self) noexcept nogil
     cdef void withdraw(self) noexcept nogil
     cdef Request **reap(self, Request **last) noexcept nogil
     cdef bint settle(self, Request *request, int result) noexcept nogil

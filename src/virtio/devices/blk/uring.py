@@ -21,12 +21,18 @@ While the worker is awake the eventfd is off. Before it sleeps it calls `arm`:
     W2  full fence                                  K2  if the list was empty: is the eventfd on? signal it
     W3  enter the kernel: empty the list
     W4  any completion? then do not sleep
+    W5  is there still a list? then do not sleep
 
 K1 and W2 are full barriers, so either W3 sees what K1 put there, and W4 the completion; or K2 sees the
 eventfd on. If the list was not empty at K1, whoever put the first there either signals, or did so before W3,
-which empties the list of both. The flag that tells of a list that is not empty (IORING_SQ_TASKRUN) decides
-nothing here: the kernel sets it after K1, perhaps after W3, and leaves it set until there is work again. A
-look at the ring while polling goes by it, and costs a system call in vain where it is stale.
+which empties the list of both.
+
+But from Linux 6.13 on W3 looks at twenty of the list and leaves the rest, without a signal for those that
+join it. If none of the twenty is done (a page that a read waited for came, and was taken away again), there
+is no completion, and W5 is needed. What is left sets a flag, IORING_SQ_TASKRUN; without it there is no list.
+The flag alone decides nothing: the kernel also sets it after K1, perhaps after W3, and then leaves it set
+until there is work again. So where it is set, W5 asks poll, which knows. A look at the ring while polling
+goes by the flag, and costs a system call in vain where it is stale.
 
 Older kernels make the completion at once, from any thread. The eventfd then stays on for good: a signal
 follows every completion, and `arm` looks for those whose signal it has consumed already.
@@ -238,7 +244,18 @@ class UringDeferred:
             io_uring_cq_eventfd_toggle(cython.address(self.ring), True)
             atomic.fence(atomic.SEQ_CST)
             io_uring_get_events(cython.address(self.ring))
+            if self.left_over():
+                return False
         return io_uring_cq_ready(cython.address(self.ring)) == 0
+
+    def left_over(self):
+        """Whether the kernel has more to do for a lazy ring as soon as we enter it."""
+        slot = cython.declare(pollfd)
+        if self.ring.sq.kflags[0] & IORING_SQ_TASKRUN == 0:
+            return False
+        slot.fd = self.ring.ring_fd
+        slot.events = POLLIN
+        return poll(cython.address(slot), 1, 0) != 0
 
     def finished(self):
         first: cython.pointer[Request] = cython.NULL
