@@ -28,7 +28,11 @@ def backends(*arguments: str) -> str:
 
 def test_the_list() -> None:
     assert "virtio blk  block" in backends()
-    assert {entry["command"] for entry in json.loads(backends("--json"))} == {"virtio blk", "virtio net", "virtio rng"}
+    assert {entry["command"] for entry in json.loads(backends("--json"))} == {
+        "virtio blk",
+        "virtio net",
+        "virtio rng",
+    }
 
 
 def test_descriptions_as_qemu_and_libvirt_read_them(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A network driver of the test's own, over the rings of `conftest.Guest`."""
+"""A network driver of the test's own, over the rings of `ring_guest.Guest`."""
 
 from __future__ import annotations
 

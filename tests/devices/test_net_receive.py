@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from net_guest import Nic, open_net
+from packets import Packet, parse
+from ring_guest import BASE, MEMORY
 
 from virtio.errors import RingError
 from virtio.memory import GuestMemory, Mapping
 from virtio.spec import features as feature_bits
 from virtio.spec import net
 from virtio.testing.wire import Seen, Wire
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent.parent / "network"))
-from conftest import BASE, MEMORY  # noqa: E402 -- modules beside the tests
-from net_guest import Nic, open_net  # noqa: E402
-from packets import Packet, parse  # noqa: E402
 
 VERSION_1 = 1 << feature_bits.VERSION_1
 MERGE = feature_bits.mask(net.F_MRG_RXBUF)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
+from net_guest import Nic, open_net
+from ring_guest import ARENA, BASE, MEMORY
 
 from virtio.devices.net.filter import ReceiveFilter
 from virtio.devices.net.nic import Nic as SharedNic
@@ -20,10 +20,6 @@ from virtio.spec import features as feature_bits
 from virtio.spec import net
 from virtio.testing.wire import Wire
 from virtio.virtqueue import packed_layout, split_layout
-
-sys.path.insert(0, str(Path(__file__).parent))
-from conftest import ARENA, BASE, MEMORY  # noqa: E402 -- modules beside the tests
-from net_guest import Nic, open_net  # noqa: E402
 
 VERSION_1 = 1 << feature_bits.VERSION_1
 MERGE = feature_bits.mask(net.F_MRG_RXBUF)

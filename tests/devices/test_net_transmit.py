@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from net_guest import Nic, header, open_net
+from packets import Packet, parse
 
 from virtio.network import LoopLink, NullLink, open_link
 from virtio.spec import features as feature_bits
 from virtio.spec import net
 from virtio.testing.wire import Seen, Wire
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent.parent / "network"))
-from net_guest import Nic, header, open_net  # noqa: E402 -- modules beside the tests
-from packets import Packet, parse  # noqa: E402
 
 ALL = feature_bits.mask(net.F_CSUM, net.F_HOST_TSO4, net.F_HOST_TSO6, net.F_HOST_ECN, net.F_HOST_USO)
 FRAME = bytes(range(200))

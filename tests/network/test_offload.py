@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import random
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packets import CHECK_AT, Packet, checksum, parse
 
 from virtio.errors import UsageError
 from virtio.network.offload import finish, takes_of
 from virtio.spec import net
 from virtio.spec.features import mask
-
-sys.path.insert(0, str(Path(__file__).parent))
-from packets import CHECK_AT, Packet, checksum, parse
 
 GSO = {(6, False): net.HDR_GSO_TCPV4, (6, True): net.HDR_GSO_TCPV6}
 payloads = st.integers(1, 9000).map(lambda size: random.Random(size).randbytes(size))
