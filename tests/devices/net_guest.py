@@ -13,9 +13,9 @@ from virtio.spec import net as spec
 from virtio.spec.features import mask
 
 
-def open_net(link: Link) -> Net:
+def open_net(link: Link, **options: Any) -> Net:
     """A NIC without receive filters: its driver gets every frame, whatever its address."""
-    device = Net(link)
+    device = Net(link, **options)
     device.features &= ~mask(spec.F_CTRL_RX, spec.F_CTRL_RX_EXTRA, spec.F_CTRL_VLAN)
     return device
 

@@ -13,6 +13,7 @@ from net_guest import Nic, open_net
 from packets import Packet, parse
 from ring_guest import BASE, MEMORY
 
+from virtio.devices.net import Net
 from virtio.errors import RingError
 from virtio.memory import GuestMemory, Mapping
 from virtio.spec import features as feature_bits

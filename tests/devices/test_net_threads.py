@@ -147,7 +147,7 @@ def test_settings_change_under_a_flood(guest: Any) -> None:
     received = 0
     for turn in range(300):
         received += len(ring.take())
-        device.nic.set_filter(ReceiveFilter() if turn % 2 else None)
+        device.nic.set_filter(ReceiveFilter(promisc=True) if turn % 2 else None)
         device.nic.set_steering(Steering() if turn % 3 else None)
         device.nic.set_offloads(0)
     while received < 1000:
@@ -165,7 +165,7 @@ def test_settings_change_under_a_flood(guest: Any) -> None:
 
 def test_the_senders_queue_chooses_the_receiver(guest: Any) -> None:
     wire = Wire()
-    device = open_net(wire, pairs=2)
+    device = open_net(wire, num_queues=2)
     features = VERSION_1 | feature_bits.mask(net.F_MQ, net.F_CTRL_VQ)
     driver = guest(device, features=features)
     nics = [Nic(driver, pair=pair) for pair in (0, 1)]

@@ -9,6 +9,7 @@ import pytest
 from net_guest import Nic, header, open_net
 from packets import Packet, parse
 
+from virtio.devices.net import Net
 from virtio.network import LoopLink, NullLink, open_link
 from virtio.spec import features as feature_bits
 from virtio.spec import net

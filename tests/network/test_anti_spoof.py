@@ -205,12 +205,12 @@ def test_the_number_taken_tells_where_to_go_on(room: int) -> None:
 
 
 def test_addresses_by_url() -> None:
-    link = open_link(f"null:?mac=52:54:00:00:00:01,52-54-00-00-00-02&ip={OWN},10.0.0.0/8,{OWN6}")
+    link = open_link(f"null:?only-mac=52:54:00:00:00:01,52-54-00-00-00-02&only-ip={OWN},10.0.0.0/8,{OWN6}")
     frames = [ethernet(0x0800, ipv4(OWN), OTHER_MAC), ethernet(0x0800, ipv4("10.9.9.9"), OTHER_MAC)]
     put_frames(link, [*frames, ethernet(0x0800, ipv4("11.0.0.1"))])
     assert (link.stats()["frames"], link.stats()["spoofed_ip"]) == (2, 1)
     with pytest.raises(NetworkUrlError, match="at most 64"):
-        open_link("null:?ip=" + ",".join(f"10.0.0.{n}" for n in range(65)))
+        open_link("null:?only-ip=" + ",".join(f"10.0.0.{n}" for n in range(65)))
 
 
 def test_no_frame_breaks_it() -> None:

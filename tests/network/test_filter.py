@@ -115,7 +115,7 @@ def test_a_filter_stays_free_when_the_inner_link_is_taken() -> None:
 
 
 def test_the_stack_is_outermost_first(tmp_path) -> None:
-    options = f"delay=1ms&mac=52:54:00:00:00:01&pcap={tmp_path}/a&pcap-wire={tmp_path}/b"
+    options = f"delay=1ms&only-mac=52:54:00:00:00:01&pcap={tmp_path}/a&pcap-wire={tmp_path}/b"
     link = open_link(f"null:?{options}")
     kinds = [type(layer) for layer in stack(link)]
     assert kinds == [CaptureLink, AntiSpoofLink, ImpairLink, CaptureLink, NullLink]
@@ -144,10 +144,10 @@ def test_the_stack_is_outermost_first(tmp_path) -> None:
         ("snaplen=64", "snaplen needs pcap"),
         ("pcap=/dev/null&snaplen=x", "snaplen is a size"),
         ("pcap=", "pcap is the file"),
-        ("mac=", "mac lists"),
-        ("mac=52:54:00", "mac is an address such as"),
-        ("mac=01:00:5e:00:00:01", "a group's address"),
-        ("ip=300.0.0.1", "ip is an address or network"),
+        ("only-mac=", "only-mac lists"),
+        ("only-mac=52:54:00", "it takes an address such as"),
+        ("only-mac=01:00:5e:00:00:01", "a group's address"),
+        ("only-ip=300.0.0.1", "it takes an address or network"),
     ],
 )
 def test_values_that_make_no_sense_name_their_option(options: str, message: str) -> None:

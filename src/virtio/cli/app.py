@@ -28,7 +28,7 @@ COMMANDS: dict[str, str] = {
     "run": "Run COMMAND in a throw-away Linux guest, with disks served by pyvirtio.",
     "serve": "Serve a device written in Python.",
     "spec": "Look things up in the specification.",
-    "switch": "Serve a network switch that guests' NICs of any process join.",
+    "switch": "Serve a network switch that NICs of any process join.",
 }
 """Every command and what it does; command ``a-b`` is ``command`` in the module ``virtio.cli.a_b``."""
 

@@ -81,7 +81,7 @@ def command(
     watch: bool,
     as_json: bool,
 ) -> int:
-    """Serve a network switch.
+    """Serve a network switch that NICs of any process join.
 
     It learns which station is behind which port. NICs of any process join it as switch:PATH, with the options
     port, vlan, trunk, native, isolated, mirror and storm. Serves until SIGTERM or ^C.

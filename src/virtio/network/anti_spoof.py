@@ -29,11 +29,11 @@ def parse_mac(text: str) -> bytes:
     """Six bytes from ``52:54:00:12:34:56``. Raises NetworkUrlError."""
     if not MAC.fullmatch(text):
         raise NetworkUrlError(
-            f"mac={text}: mac is an address such as 52:54:00:12:34:56, or several with commas"
+            f"only-mac={text}: it takes an address such as 52:54:00:12:34:56, or several with commas"
         )
     mac = bytes.fromhex(re.sub("[:-]", "", text))
     if mac[0] & 1:
-        raise NetworkUrlError(f"mac={text} is a group's address; no frame comes from there")
+        raise NetworkUrlError(f"only-mac={text} is a group's address; no frame comes from there")
     return mac
 
 
@@ -43,7 +43,7 @@ def parse_prefix(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise NetworkUrlError(
-            f"ip={text}: ip is an address or network such as 192.0.2.7 or 2001:db8::/64, or several"
+            f"only-ip={text}: it takes an address or network such as 192.0.2.7 or 2001:db8::/64, or several"
         ) from None
 
 

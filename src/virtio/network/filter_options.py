@@ -9,6 +9,8 @@ from virtio.network.url import Location
 
 __all__ = ["capture", "capture_wire", "guard", "open_python", "open_replay"]
 
+OWN = ("only-mac", "only-ip")
+
 
 def _choose(location: Location, name: str, words: tuple[str, ...]) -> str:
     value = location.options.get(name, words[0])
@@ -44,11 +46,11 @@ def capture_wire(link: Link, location: Location) -> Link:
 
 
 def guard(link: Link, location: Location) -> Link:
-    """``mac=`` and ``ip=``: what the guest may send from, separated by commas."""
+    """``only-mac=`` and ``only-ip=``: what the guest may send from, separated by commas."""
     from virtio.network.anti_spoof import AntiSpoofLink
 
-    lists = [location.options.get(name) for name in ("mac", "ip")]
-    for name, text in zip(("mac", "ip"), lists, strict=True):
+    lists = [location.options.get(name) for name in OWN]
+    for name, text in zip(OWN, lists, strict=True):
         if text == "":
             raise NetworkUrlError(f"{name}=: {name} lists the addresses that the guest may use")
     macs, ips = ([part.strip() for part in text.split(",")] if text else [] for text in lists)

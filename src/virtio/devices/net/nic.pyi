@@ -1,3 +1,5 @@
+from typing_extensions import disjoint_base
+
 from virtio.devices.net.filter import ReceiveFilter
 from virtio.devices.net.steering import Steering
 from virtio.network.link import Link, Sink
@@ -7,6 +9,7 @@ __all__ = ["Nic"]
 REASONS: tuple[str, ...]
 GUEST_OFFLOADS: int
 
+@disjoint_base
 class Nic(Sink):
     """What the queues of one NIC share."""
 

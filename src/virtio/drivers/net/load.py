@@ -1,4 +1,4 @@
-"""Puts load on a network device and measures it: a thread a pair of queues, in compiled code without the GIL."""
+"""Puts load on a network device and measures it: a thread for each pair of queues, without the GIL."""
 
 from __future__ import annotations
 

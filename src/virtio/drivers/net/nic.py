@@ -143,9 +143,9 @@ class Net(Steering):
     def send(self, frames: Sequence[FrameLike], timeout: float | None = None, *, pair: int = 0) -> int:
         """Give a burst of frames to the device, and return how many it has room for within ``timeout``.
 
-        That is all of them, unless ``timeout`` (seconds; the driver's own if None) passes. A frame is a buffer
-        of bytes, or a (buffer, header) where the device is to compute a checksum or cut segments; of a
-        received `Frame` its header counts. All are copied. UsageError for a frame or header that cannot be,
+        That is all of them, unless ``timeout`` (seconds; the driver's own if None) passes. A frame is a
+        buffer of bytes, or a (buffer, header) where the device is to compute a checksum or cut segments; of
+        a received `Frame` its header counts. All are copied. UsageError for a frame or header that cannot be,
         UnsupportedRequestError for work that the device does not offer.
         """
         limit = self.options.timeout if timeout is None else timeout
@@ -211,7 +211,8 @@ class Net(Steering):
                 rung.clear()
                 for frame in self._look(limit):
                     yield frame
-                if not any([pair.arm() for pair in self.pairs]):
+                found = [pair.arm() for pair in self.pairs]
+                if not any(found):
                     await rung.wait()
         finally:
             for pair, fd in bells:

@@ -32,7 +32,7 @@ class Steering(Driver):
         """Have a command carried out; its result."""
         if self.control is None or not self.has(feature):
             raise UnsupportedRequestError(
-                f"the device does not take this command: {bits.name(net.DEVICE.id, feature)} is not negotiated"
+                f"the device takes no such command: {bits.name(net.DEVICE.id, feature)} is not negotiated"
             )
         return self.control.run(command, self.options.timeout)
 
