@@ -16,8 +16,8 @@ BUILD_PACKAGES := python3-venv python3-dev
 # Built with where it can be had; elsewhere threads do what io_uring would.
 OPTIONAL_PACKAGES := liburing-dev
 # What a real guest needs, and what the tests and benchmarks compare with.
-DEMO_PACKAGES := $(BUILD_PACKAGES) user-mode-linux qemu-system-x86 linux-image-cloud-amd64 busybox-static e2fsprogs
-TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-common qemu-utils seabios mount
+DEMO_PACKAGES := $(BUILD_PACKAGES) user-mode-linux qemu-system-x86 linux-image-cloud-amd64 busybox-static e2fsprogs passt
+TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-common qemu-utils seabios mount iproute2 tshark
 
 COMPILED := $(wildcard src/virtio/*/*.pxd src/virtio/*/*/*.pxd)
 # An editable install knows the modules there were: folders change when one comes or goes.

@@ -21,6 +21,10 @@ OUTPUT = {
         "read 4: fine",
     ],
     "first_device.py": ["HELLO"],
+    "frame_handler.py": [
+        "192.0.2.1 is at 52:54:00:c0:ff:ee",
+        "ping answered: ping - checksum right: True",
+    ],
     "resize_disk.py": ["before: 1048576", "the driver heard of: 4194304", "read back: new room"],
     "test_with_a_disk.py": [],  # collected by pytest itself
 }

@@ -28,13 +28,17 @@ def backends(*arguments: str) -> str:
 
 def test_the_list() -> None:
     assert "virtio blk  block" in backends()
-    assert {entry["command"] for entry in json.loads(backends("--json"))} == {"virtio blk", "virtio rng"}
+    assert {entry["command"] for entry in json.loads(backends("--json"))} == {
+        "virtio blk",
+        "virtio net",
+        "virtio rng",
+    }
 
 
 def test_descriptions_as_qemu_and_libvirt_read_them(tmp_path: Path) -> None:
     assert backends("--install", "--dir", str(tmp_path / "new")) == ""
     files = sorted((tmp_path / "new").iterdir())
-    assert [file.name for file in files] == ["50-virtio-blk.json", "50-virtio-rng.json"]
+    assert [file.name for file in files] == ["50-virtio-blk.json", "50-virtio-net.json", "50-virtio-rng.json"]
     for file in files:
         described = json.loads(file.read_text())
         assert set(described) == {"description", "type", "binary", "tags"}

@@ -31,7 +31,7 @@ def complete(line: str) -> list[str]:
 
 
 def test_commands_devices_and_codes_are_completed():
-    assert complete("virtio s") == ["serve", "spec"]
+    assert complete("virtio s") == ["serve", "spec", "switch"]
     assert complete("virtio spec de") == ["decode", "device", "devices"]
     assert complete("virtio spec device b") == ["blk", "balloon", "bluetooth"]
     assert complete("virtio explain E-PRO") == ["E-PROTOCOL"]

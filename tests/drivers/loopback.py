@@ -149,6 +149,9 @@ class Loopback:
         self.queues[index] = served
         return QueueFds(served.kick, served.call)
 
+    def enable_queue(self, index: int, *, enabled: bool) -> None:
+        self.log.append(f"queue {index} {'on' if enabled else 'off'}")
+
     def events(self) -> Iterator[Event]:
         while (event := self._said.get()) is not None:
             yield event

@@ -1,5 +1,8 @@
 """Links by name."""
 
+import subprocess
+import sys
+
 import pytest
 
 from virtio.errors import NetworkUrlError, UsageError
@@ -10,6 +13,17 @@ from virtio.network import Link, Sink, open_link
 def test_what_is_no_link(url: str) -> None:
     with pytest.raises(NetworkUrlError, match=r"null|there are"):
         open_link(url)
+
+
+def test_links_and_filters_load_when_they_are_used() -> None:
+    code = (
+        "import sys, virtio.network\n"
+        "loaded = {name for name in sys.modules if name.startswith('virtio.network.')}\n"
+        "assert loaded == {'virtio.network.link', 'virtio.network.null', 'virtio.network.url'}, loaded\n"
+        "assert all(hasattr(virtio.network, name) for name in virtio.network.__all__)\n"
+        "assert not hasattr(virtio.network, 'nothing')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_one_nic_at_a_time() -> None:

@@ -93,6 +93,7 @@ class FakeAttachment:
         on_config_change: Callable[[], None] | None = None,
         on_fault: Callable[[int, VirtioError], None] | None = None,
     ) -> None:
+        self.device: object = None  # not of a kind that has messages of its own
         self.on_config_change = on_config_change
         self.on_fault = on_fault
         self.offered_features = FEATURES

@@ -175,6 +175,8 @@ def test_a_packed_ring(served: Served, memory: SharedMemory) -> None:
         (0, True, QueueState()),
         (0x8000_8000, True, QueueState(0, 0, True, True)),
         (0x0005_8003, True, QueueState(3, 5, True, False)),
+        (0x0000_8000, True, QueueState(0, 0, True, True)),  # as DPDK says it
+        (0x0000_0007, True, QueueState(7, 7, False, False)),
         (0x1_2345, False, QueueState(0x2345, 0x2345)),
     ],
 )

@@ -22,11 +22,13 @@ COMMANDS: dict[str, str] = {
     "doctor": "Say what this machine has and lacks for virtio.",
     "explain": "Explain an error code.",
     "io": "Read, write and measure the disk behind a vhost-user socket.",
+    "net": "Serve a NIC.",
     "probe": "Say what is behind a vhost-user socket.",
     "rng": "Serve random numbers.",
     "run": "Run COMMAND in a throw-away Linux guest, with disks served by pyvirtio.",
     "serve": "Serve a device written in Python.",
     "spec": "Look things up in the specification.",
+    "switch": "Serve a network switch that NICs of any process join.",
 }
 """Every command and what it does; command ``a-b`` is ``command`` in the module ``virtio.cli.a_b``."""
 

@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from virtio.cli.command import Command
-from virtio.cli.frontends import FRONTENDS, Attachable, lines_for
+from virtio.cli.frontends import FRONTENDS, NET, Attachable, lines_for
 from virtio.cli.output import say
 from virtio.cli.signals import stopping
 from virtio.cli.sockets import default_path
@@ -156,7 +156,7 @@ def _with_path(device: Attachable) -> Attachable:
     if scheme in ("fd", "connect"):
         raise UsageError(f"{device.socket} has no path to attach to", fix="give --socket-path")
     plain = os.path.abspath(path if scheme == "vhost-user" else device.socket)
-    return Attachable(device.device_id, plain, device.num_queues, device.queue_size, device.config_size)
+    return replace(device, socket=plain)
 
 
 def run_backend(
@@ -222,7 +222,11 @@ def attachable(device: Device, address: str) -> Attachable:
     """What a front-end must be told of ``device`` at ``address``."""
     queues = [queue for queue in device.queues for _ in range(queue.count)]
     largest = max((queue.size for queue in queues), default=0)
-    return Attachable(device.device_id, address, len(queues), largest, len(device.config))
+    told = Attachable(device.device_id, address, len(queues), largest, len(device.config))
+    if device.device_id == NET:
+        mac = getattr(device.config, "mac", b"")
+        return replace(told, num_queues=max(len(queues) // 2, 1), mac=mac.hex(":"))
+    return told
 
 
 @contextmanager

@@ -30,6 +30,7 @@ PROGRAMS: dict[str, Program] = {
     program.command: program
     for program in (
         Program("blk", "block", "pyvirtio vhost-user block device", ("read-only", "blk-file")),
+        Program("net", "net", "pyvirtio vhost-user network device"),
         Program("rng", "rng", "pyvirtio vhost-user entropy device"),
     )
 }

@@ -97,7 +97,8 @@ class Attachment:
             if any(vring.running for vring in self.vrings):
                 raise FeatureError("the features cannot change while queues are served")
             self._refused = True
-            feature_bits.check(self.device.device_id, mask, offered=self.offered_features)
+            kept = self.device.kept_features & self.offered_features
+            feature_bits.check(self.device.device_id, mask | kept, offered=self.offered_features)
             self.device.check_features(mask)
             self._refused = False
             self.features = mask

@@ -67,6 +67,9 @@ class Device:
     """The device type's feature bits it offers, as a bit mask."""
     ring_features: int = RING_FEATURES
     """The reserved feature bits it offers, as a bit mask."""
+    kept_features: ClassVar[int] = 0
+    """Feature bits (a mask) that a front-end may keep to itself, and serve the driver with on its own: what
+    rests on them may be accepted without them."""
     config: ConfigSpace = ConfigSpace()
     """The configuration space. One given in the class is copied for each device."""
     shareable: ClassVar[bool] = False
@@ -98,6 +101,9 @@ class Device:
 
     def on_reset(self) -> None:
         """The driver reset the device, or is gone; no request is in flight."""
+
+    def on_queue(self, index: int, enabled: bool) -> None:
+        """The transport enabled queue number ``index``, or disabled it; it may have no addresses yet."""
 
     def on_config_write(self, changed: tuple[str, ...]) -> None:
         """A driver wrote to the configuration; ``changed`` names the fields that are now different.

@@ -152,12 +152,14 @@ class Vring:
                 return
             if enabled:
                 self._enabled = True
+                self._attachment.device.on_queue(self.index, True)
                 if self._worker is not None and self.error is None:
                     self._worker.resume()
                 self._serve()
             else:
                 self._pause()
                 self._enabled = False
+                self._attachment.device.on_queue(self.index, False)
 
     def kick(self) -> None:
         """Look at the ring, as the driver asked in-band."""
@@ -206,6 +208,8 @@ class Vring:
             self._worker.stop_soon()
             self._worker.cancel()
             self._end_worker()
+        if self._enabled:
+            self._attachment.device.on_queue(self.index, False)
         self._forget()
 
     def hold_soon(self) -> None:

@@ -52,6 +52,8 @@ class Driver:
     """Device-type features accepted if offered."""
     required: int = 0
     """Features without which the driver gives up."""
+    essential: int = bits.mask(bits.VERSION_1)
+    """What every modern driver needs; none for one that speaks the legacy interface."""
 
     def __init__(self, transport: Transport, options: DriverOptions | None = None) -> None:
         self.transport = transport
@@ -99,7 +101,7 @@ class Driver:
     def negotiate(self, offered: int) -> int:
         """The features to accept of those offered; FeatureError if the device cannot be driven so."""
         options = self.options
-        needed = self.required | bits.mask(bits.VERSION_1)
+        needed = self.required | self.essential
         if options.packed:
             needed |= bits.mask(bits.RING_PACKED)
         missing = needed & ~offered
@@ -110,8 +112,12 @@ class Driver:
             accepted &= ~bits.mask(bits.RING_PACKED)
         if needed & ~accepted:
             raise FeatureError(f"{self._names(needed & ~accepted)} cannot be done without")
-        bits.check(self.device_id, accepted, offered=offered)
+        self.check_features(accepted, offered)
         return accepted
+
+    def check_features(self, accepted: int, offered: int) -> None:
+        """FeatureError unless each feature has what it needs."""
+        bits.check(self.device_id, accepted, offered=offered)
 
     def has(self, feature: int) -> bool:
         """Whether a feature bit was negotiated."""
@@ -131,11 +137,11 @@ class Driver:
             raise UsageError(f"{count} queues wanted, the device has {limit}")
         self.queues = [self._set_up_queue(index) for index in range(count)]
 
-    def _set_up_queue(self, index: int) -> RequestQueue:
+    def _set_up_queue(self, index: int, size: int | None = None) -> RequestQueue:
         largest = self.transport.queue_max_size(index)
         if not largest:
             raise DeviceError(f"the device has no queue {index}")
-        layout = lay_out(self.arena, min(self.options.queue_size, largest), self.features)
+        layout = lay_out(self.arena, min(size or self.options.queue_size, largest), self.features)
         self._rings.append(layout.buffer)
         fds = self.transport.setup_queue(index, layout.addresses, packed=self.has(bits.RING_PACKED))
         channel = Channel(layout.ring, fds.kick, fds.call, self._wake_fd, poll_us=self.options.poll_us)

@@ -63,7 +63,7 @@ class RequestQueue:
         self._pending: dict[int, Request] = {}
         self._next_token = 0
         self._finished: list[Request] = []
-        self._listener: Callable[[], None] | None = None
+        self._listener: Callable[[], object] | None = None
 
     @property
     def outstanding(self) -> int:
@@ -131,7 +131,7 @@ class RequestQueue:
             while self._leader or self._exclusive:
                 self._changed.wait(0.1)
 
-    def listen(self, listener: Callable[[], None] | None) -> None:
+    def listen(self, listener: Callable[[], object] | None) -> None:
         """Have ``listener`` called (in any thread) when the queue is stopped by `fail`."""
         self._listener = listener
 

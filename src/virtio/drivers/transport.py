@@ -96,6 +96,9 @@ class Transport(Protocol):
     def setup_queue(self, index: int, addresses: QueueAddresses, *, packed: bool) -> QueueFds:
         """Hand over a queue and enable it. The device may not touch it before DRIVER_OK."""
 
+    def enable_queue(self, index: int, *, enabled: bool) -> None:
+        """Have the device use a queue that was set up, or leave it alone for now."""
+
     def events(self) -> Iterator[Event]:
         """Block for what the device says; ends after GONE or `close`."""
 

@@ -51,7 +51,10 @@ class VhostUserTransport:
 
     device_id: int | None = None
 
-    def __init__(self, sock: socket | str, *, timeout: float | None = None) -> None:
+    def __init__(
+        self, sock: socket | str, *, timeout: float | None = None, counts_pairs: bool = False
+    ) -> None:
+        self._counts_pairs = counts_pairs
         self._lock = threading.RLock()
         self._config_fd = _eventfd()  # readable: the configuration changed
         self._wake_fd = _eventfd()  # readable: the watcher should look up
@@ -75,9 +78,19 @@ class VhostUserTransport:
         return open_frontend(sock, timeout, changed)
 
     @classmethod
-    def connect(cls, address: str | os.PathLike[str] | socket, *, timeout: float | None = 30.0) -> Self:
-        """Connect to the back-end listening at a path, or take over a connected socket."""
-        return cls(address if isinstance(address, socket) else os.fspath(address), timeout=timeout)
+    def connect(
+        cls,
+        address: str | os.PathLike[str] | socket,
+        *,
+        timeout: float | None = 30.0,
+        counts_pairs: bool = False,
+    ) -> Self:
+        """Connect to the back-end listening at a path, or take over a connected socket.
+
+        ``counts_pairs``: the number of queues it tells is one of pairs, as it is for network devices.
+        """
+        place = address if isinstance(address, socket) else os.fspath(address)
+        return cls(place, timeout=timeout, counts_pairs=counts_pairs)
 
     # Negotiation.
 
@@ -151,11 +164,12 @@ class VhostUserTransport:
     # Queues.
 
     def queue_limit(self) -> int | None:
-        """GET_QUEUE_NUM where there is MQ."""
+        """GET_QUEUE_NUM where there is MQ; of pairs, with the control queue that is not counted."""
         with self._lock:
-            if self.frontend.has(ProtocolFeature.MQ):
-                return self.frontend.get_queue_num()
-            return None
+            if not self.frontend.has(ProtocolFeature.MQ):
+                return None
+            count = self.frontend.get_queue_num()
+            return 2 * count + 1 if self._counts_pairs else count
 
     def queue_max_size(self, index: int) -> int:
         """Vhost-user leaves the size to the front-end."""
@@ -186,6 +200,11 @@ class VhostUserTransport:
             self._queues[index] = queue
         self._wake()
         return QueueFds(queue.kick, queue.call)
+
+    def enable_queue(self, index: int, *, enabled: bool) -> None:
+        """SET_VRING_ENABLE."""
+        with self._lock:
+            self.frontend.set_vring_enable(index, enabled)
 
     def _user(self, address: int) -> int:
         for region in self.frontend.regions:

@@ -18,9 +18,11 @@
      |    |    +-- RingError    a virtqueue that is malformed; one class per way (RING_FAULTS)
      |    +-- DeviceError       the device (a back-end we drive) broke the specification
      |    |    +-- UsedIndexError, UsedIdError, UsedLengthError
+     |    |    +-- FrameHeaderError, FrameBuffersError
      |    +-- DeviceGoneError   the device we drove went away
      |    +-- DeviceTimeoutError  the device we drive does not answer
      |    +-- RefusedError      the other side answered a request with a failure
+     |    +-- NetworkFramingError  a stream of frames with a length that none has
      +-- RequestFailedError     the device answered: no
      |    +-- DeviceIOError     it tried and failed
      |    +-- UnsupportedRequestError  it does not do that
@@ -33,6 +35,8 @@
           +-- ArenaExhaustedError  no shared memory left for requests
           +-- IoUringError      io_uring that was insisted on and cannot be had
           +-- NetworkError      a NIC's link that cannot be used
+          |    +-- NetworkMissingError, NetworkPermissionError, NetworkBusyError, NetworkKindError,
+          |        NetworkExtraError, CaptureFileError
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
                    StorageSizeError, StorageDirectError, StorageFormatError
@@ -71,7 +75,19 @@ from virtio.errors.base import (
     UsageError,
     VirtioError,
 )
-from virtio.errors.network import NetworkError, NetworkUrlError
+from virtio.errors.network import (
+    CaptureFileError,
+    FrameBuffersError,
+    FrameHeaderError,
+    NetworkBusyError,
+    NetworkError,
+    NetworkExtraError,
+    NetworkFramingError,
+    NetworkKindError,
+    NetworkMissingError,
+    NetworkPermissionError,
+    NetworkUrlError,
+)
 from virtio.errors.ring import (
     RING_FAULTS,
     AddressWrapError,
@@ -117,6 +133,7 @@ __all__ = [
     "AddressWrapError",
     "ArenaExhaustedError",
     "BufferAddressError",
+    "CaptureFileError",
     "ChainLoopError",
     "ChainMemoryError",
     "ChainOrderError",
@@ -132,6 +149,8 @@ __all__ = [
     "DriverError",
     "EmptyChainError",
     "FeatureError",
+    "FrameBuffersError",
+    "FrameHeaderError",
     "GuestError",
     "GuestTimeoutError",
     "HostError",
@@ -145,7 +164,13 @@ __all__ = [
     "LengthOverflowError",
     "LengthZeroError",
     "MemoryGoneError",
+    "NetworkBusyError",
     "NetworkError",
+    "NetworkExtraError",
+    "NetworkFramingError",
+    "NetworkKindError",
+    "NetworkMissingError",
+    "NetworkPermissionError",
     "NetworkUrlError",
     "NotSharedError",
     "PeerError",

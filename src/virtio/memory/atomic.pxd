@@ -29,3 +29,16 @@ cdef extern from * nogil:
     void compiler_fence "__atomic_signal_fence"(int) noexcept
     void prefetch "__builtin_prefetch"(const void *) noexcept
     void cpu_pause "__builtin_ia32_pause"() noexcept
+
+cdef extern from *:
+    """
+    static inline void virtio_prefetch_write(const void *place) {
+    #if defined(__x86_64__)
+        __asm__ volatile("prefetchw %0" : : "m"(*(const char *)place));  /* the builtin only emits it for newer sets */
+    #else
+        __builtin_prefetch(place, 1);
+    #endif
+    }
+    """
+    # Have the cache line fetched to be written: away from the processor that wrote it last.
+    void prefetch_write "virtio_prefetch_write"(const void *) noexcept nogil

@@ -6,7 +6,12 @@ import cython
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.virtio.memory import atomic
 
+from virtio.spec import net
+from virtio.spec.features import mask
+
 __all__ = ["LoopLink", "NullLink"]
+
+OFFLOADS = mask(net.F_CSUM, net.F_HOST_TSO4, net.F_HOST_TSO6, net.F_HOST_ECN, net.F_HOST_UFO, net.F_HOST_USO)
 
 # ruff: noqa: D102 -- the .pxd declares these names and says what its methods do
 
@@ -18,6 +23,11 @@ class NullLink:
     def name(self) -> str:
         """Its URL."""
         return "null:"
+
+    @property
+    def accepts(self) -> int:
+        """Everything: nobody reads it, or the NIC itself."""
+        return OFFLOADS
 
     def put(self, queue, frames, count):
         i: cython.int

@@ -18,6 +18,7 @@ from virtio.vhost_user.messages import (
     ProtocolFeature,
     feature_names,
 )
+from virtio.vhost_user.net import net_set_mtu, offered_for, send_rarp
 from virtio.vhost_user.payloads import ConfigSpace, Number, Payload, VringState
 from virtio.vhost_user.rings import RingSetup
 
@@ -62,7 +63,9 @@ class DeviceControl:
         self.attachment = attachment
         self.memory = GuestMemory()
         self.rings = [RingSetup(vring) for vring in attachment.vrings]
-        self.offered = OFFERED & ~withhold
+        self.offered = offered_for(attachment.device, OFFERED, owned=True) & ~withhold
+        """The protocol features for this device and front-end."""
+        self._owned = False
         self.protocol_features = 0
         self.feature_mask = 0
         """What SET_FEATURES last brought, transport bits included."""
@@ -137,7 +140,8 @@ class DeviceControl:
         return 0
 
     def get_protocol_features(self, request: Request) -> Answer:
-        """GET_PROTOCOL_FEATURES."""
+        """GET_PROTOCOL_FEATURES. Who asked before it was the owner is not offered more afterwards."""
+        self.offered &= offered_for(self.attachment.device, self.offered, owned=self._owned)
         return self.offered
 
     def set_protocol_features(self, request: Request) -> Answer:
@@ -160,6 +164,7 @@ class DeviceControl:
 
     def set_owner(self, request: Request) -> Answer:
         """SET_OWNER: the session begins. Front-ends that repeat or omit it are served too."""
+        self._owned = True
         return 0
 
     def reset_owner(self, request: Request) -> Answer:
@@ -389,6 +394,8 @@ _HANDLERS: dict[int, Callable[[DeviceControl, Request], Answer]] = {
     _F.SET_PROTOCOL_FEATURES: DeviceControl.set_protocol_features,
     _F.GET_QUEUE_NUM: DeviceControl.get_queue_num,
     _F.SET_VRING_ENABLE: DeviceControl.set_vring_enable,
+    _F.SEND_RARP: send_rarp,
+    _F.NET_SET_MTU: net_set_mtu,
     _F.GET_CONFIG: DeviceControl.get_config,
     _F.SET_CONFIG: DeviceControl.set_config,
     _F.RESET_DEVICE: DeviceControl.reset_device,

@@ -21,12 +21,15 @@ def state_from_base(value: int, packed: bool) -> QueueState:
     """The position that SET_VRING_BASE gives.
 
     Split: a free-running 16-bit index. Packed: bits 0-14 the next descriptor, bit 15 its wrap counter, bits
-    16-30 the next used one, bit 31 its wrap counter; plain 0, as User-Mode Linux sends it, is a new ring.
+    16-30 the next used one, bit 31 its wrap counter. DPDK says nothing of the used one (its half is 0): then
+    it is the same. Plain 0, as User-Mode Linux sends it, is a new ring.
     """
     if not packed:
         return QueueState(avail_index=value & 0xFFFF, used_index=value & 0xFFFF)
     if value == 0:
         return QueueState()
+    if value >> 16 == 0:
+        value |= value << 16
     return QueueState(
         avail_index=value & 0x7FFF,
         used_index=value >> 16 & 0x7FFF,

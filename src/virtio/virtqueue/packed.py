@@ -175,15 +175,19 @@ class PackedDeviceQueue(DeviceQueue):
 
     def take_back(self, chains: cython.pointer[cython.pointer[Chain]], count: cython.int) -> cython.int:
         """The ring's memory vanished while it was read: nothing of this batch can be believed."""
+        self.put_back(chains, count)
+        return self.stop(RING_MEMORY_GONE, 0)
+
+    def put_back(self, chains: cython.pointer[cython.pointer[Chain]], count: cython.int) -> cython.void:
         i: cython.int
         for i in range(count):
             self.held -= chains[i].slots
             retreat(cython.address(self.avail), chains[i].slots, self.size)
             chain_recycle(self, chains[i])
         self.outstanding -= count
+        self.taken -= count
         if self.in_order:
             self.forget_newest()
-        return self.stop(RING_MEMORY_GONE, 0)
 
     def walk(self, chain: cython.pointer[Chain], flags: uint16_t) -> cython.int:
         """Collect the list of descriptors that begins here (2.8.6). 0 or what `stop` made of it."""

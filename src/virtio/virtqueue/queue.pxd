@@ -106,6 +106,8 @@ cdef class DeviceQueue:
     # Take up to `limit` chains. Number taken (0: none available) or a RingFault, after which only
     # give and publish may be called. Chains taken before the malformed one are returned first.
     cdef int take(self, Chain **chains, int limit) noexcept nogil
+    # The last `count` chains taken, in order, were not used: they are to be taken again.
+    cdef void put_back(self, Chain **chains, int count) noexcept nogil
     # Put a chain on the used ring, not yet visible to the driver. `written` bytes of its writable part
     # were written. The chain is the queue's again.
     cdef void give(self, Chain *chain, uint32_t written) noexcept nogil

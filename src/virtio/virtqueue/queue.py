@@ -219,6 +219,9 @@ class DeviceQueue:
     def take(self, chains: cython.pointer[cython.pointer[Chain]], limit: cython.int) -> cython.int:
         return 0
 
+    def put_back(self, chains: cython.pointer[cython.pointer[Chain]], count: cython.int) -> cython.void:
+        pass
+
     def give(self, chain: cython.pointer[Chain], written: uint32_t) -> cython.void:
         chain_recycle(self, chain)
 

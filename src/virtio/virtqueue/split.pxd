@@ -80,6 +80,7 @@ cdef class SplitDeviceQueue(DeviceQueue):
     cdef int attach(self, GuestMemory memory) except -1
     cdef bint available(self) noexcept nogil
     cdef int take(self, Chain **chains, int limit) noexcept nogil
+    cdef void put_back(self, Chain **chains, int count) noexcept nogil
     cdef void give(self, Chain *chain, uint32_t written) noexcept nogil
     cdef bint publish(self) noexcept nogil
     cdef bint enable_notifications(self) noexcept nogil

@@ -204,14 +204,18 @@ class SplitDeviceQueue(DeviceQueue):
 
     def take_back(self, chains: cython.pointer[cython.pointer[Chain]], count: cython.int) -> cython.int:
         """The ring's memory vanished while it was read: nothing of this batch can be believed."""
+        self.put_back(chains, count)
+        return self.stop(RING_MEMORY_GONE, 0)
+
+    def put_back(self, chains: cython.pointer[cython.pointer[Chain]], count: cython.int) -> cython.void:
         i: cython.int
         for i in range(count):
             chain_recycle(self, chains[i])
         self.outstanding -= count
         self.next_avail -= count
+        self.taken -= count
         if self.in_order:
             self.forget_newest()
-        return self.stop(RING_MEMORY_GONE, 0)
 
     def walk(self, chain: cython.pointer[Chain], head: uint16_t, swapped: cython.bint) -> cython.int:
         """Follow a chain from its head. 0 or a fault."""

@@ -1,0 +1,28 @@
+"""The worker of a receive queue."""
+
+from libc.stdint cimport int64_t
+
+from virtio.device.worker cimport QueueWorker
+from virtio.devices.net.intake cimport Intake
+from virtio.devices.net.nic cimport Nic
+from virtio.network.link cimport Link
+
+cdef enum:
+    TROUBLE_NS = 100000000      # between looks at a link that fails
+
+
+cdef class Receiver(QueueWorker):
+    cdef Nic nic
+    cdef Link link
+    cdef Intake intake
+    cdef int pair
+    cdef int link_fd            # readable when the link has frames; -1: it delivers itself
+    cdef bint open
+
+    cdef void let_in(self) noexcept nogil
+    cdef void keep_out(self) noexcept nogil
+    cdef void ring(self) noexcept nogil
+    cdef void pump(self) noexcept nogil
+    cdef bint keep_looking(self) noexcept nogil
+    # Sleep until woken, or until what is asked for is readable; `limit` in nanoseconds, -1 for none.
+    cdef void rest(self, bint for_link, bint for_kick, int64_t limit) noexcept nogil

@@ -1,0 +1,31 @@
+"""The worker of a transmit queue."""
+
+from libc.stdint cimport uint64_t
+
+from virtio.device.worker cimport BATCH, QueueWorker
+from virtio.devices.net.nic cimport Nic
+from virtio.devices.net.terms cimport Counters, WireHeader
+from virtio.network.frame cimport BURST, Frame
+from virtio.network.link cimport Link
+from virtio.network.offload cimport Finisher
+from virtio.virtqueue.queue cimport Chain
+
+cdef enum:
+    PART_BYTES = 1 << 17        # handed on and published before the rest of a batch is
+
+
+cdef class Transmitter(QueueWorker):
+    cdef Nic nic
+    cdef Link link
+    cdef int pair
+    cdef int accepts            # what the link takes unfinished, as bits of Takes
+    cdef Counters *counters
+    cdef Counters sum
+    cdef Finisher finisher
+    cdef Frame frames[BURST]    # ready for the link
+    cdef int ready
+
+    cdef bint read(self, Chain *chain, Frame *frame) noexcept nogil
+    cdef bint understand(self, WireHeader *wire, Frame *frame) noexcept nogil
+    cdef void finish(self, const Frame *frame) noexcept nogil
+    cdef void hand_on(self) noexcept nogil

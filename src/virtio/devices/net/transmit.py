@@ -1,0 +1,195 @@
+"""The worker of a transmit queue: frames go to the link where they lie, in the driver's memory.
+
+A batch of chains becomes a burst of frames, which the link has taken, or not, before the chains go back. What
+the link does not finish itself is finished here. A frame that cannot be is dropped and counted; the driver
+gets its buffer back all the same.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.posix.uio import iovec
+from cython.cimports.virtio.device.worker import QueueWorker
+from cython.cimports.virtio.devices.net.nic import Nic
+from cython.cimports.virtio.devices.net.terms import (
+    DOWN,
+    FULL,
+    GIANT,
+    HEADER,
+    OFFLOAD,
+    RUNT,
+    SHORTEST_FRAME,
+    Spot,
+    WireHeader,
+    copy_on,
+    count_drops,
+    settle,
+    swap_header,
+    tally,
+)
+from cython.cimports.virtio.memory import atomic
+from cython.cimports.virtio.network.frame import (
+    BURST,
+    GSO_ECN,
+    GSO_NONE,
+    GSO_TCPV4,
+    GSO_TCPV6,
+    GSO_UDP,
+    GSO_UDP_L4,
+    LONGEST_FRAME,
+    NEEDS_CSUM,
+    Frame,
+    NetHeader,
+)
+from cython.cimports.virtio.network.offload import TAKES_CSUM, Finisher, finished, wanted_by
+
+from virtio.network.offload import takes_of
+from virtio.virtqueue.queue import DeviceQueue
+
+__all__ = ["Transmitter"]
+
+
+class Transmitter(QueueWorker):
+    """Serves the transmit queue of pair number ``pair``."""
+
+    def __init__(self, queue: DeviceQueue, nic: Nic, pair: int) -> None:
+        QueueWorker.__init__(self, queue)
+        self.nic = nic
+        self.link = nic.link
+        self.pair = pair
+        self.accepts = takes_of(nic.link.accepts, host=True)
+        self.counters = cython.address(nic.sent[self.pair])
+        self.finisher = Finisher()
+
+    def process(self, chains, count):
+        frame: cython.pointer[Frame]
+        i: cython.int
+        given: cython.int = 0
+        bytes: uint64_t = 0
+        for i in range(count):
+            if self.ready == BURST:
+                self.hand_on()
+            frame = cython.address(self.frames[self.ready])
+            if not self.read(chains[i], frame):
+                continue
+            bytes += frame.length
+            if finished(cython.address(frame.header), self.accepts, frame):
+                self.ready += 1
+            else:
+                self.finish(frame)
+            if bytes >= PART_BYTES and i + 1 < count:
+                bytes = 0
+                self.hand_on()
+                while given <= i:
+                    self.queue.give(chains[given], 0)
+                    given += 1
+                self.publish_part()
+        self.hand_on()
+        while given < count:
+            self.queue.give(chains[given], 0)
+            given += 1
+        settle(self.counters, cython.address(self.sum))
+
+    def read(self, chain, frame):
+        """Make a frame of a chain; False if it is dropped. The chain's first segment loses the header."""
+        wire: WireHeader
+        segments: cython.pointer[iovec] = chain.segments
+        header: uint32_t = self.nic.terms.header
+        skip: uint32_t = header
+        first: uint32_t = 0
+        source: Spot
+        target: Spot
+        place: iovec
+        if chain.readable_length < header + SHORTEST_FRAME:
+            count_drops(self.counters, RUNT, 1)
+            return False
+        if chain.readable_length > header + LONGEST_FRAME:
+            count_drops(self.counters, GIANT, 1)
+            return False
+        if segments[0].iov_len >= header:
+            memcpy(cython.address(wire), segments[0].iov_base, 12 if header >= 12 else 10)
+        else:
+            place.iov_base = cython.address(wire)
+            place.iov_len = cython.sizeof(WireHeader)
+            source.segment = segments
+            target.segment = cython.address(place)
+            source.offset = target.offset = 0
+            copy_on(cython.address(target), cython.address(source), 12 if header >= 12 else 10)
+        while skip >= segments[first].iov_len:
+            skip -= cython.cast(uint32_t, segments[first].iov_len)
+            first += 1
+        segments[first].iov_base = cython.cast(cython.p_char, segments[first].iov_base) + skip
+        segments[first].iov_len -= skip
+        frame.segments = segments + first
+        frame.count = chain.readable - first
+        frame.length = cython.cast(uint32_t, chain.readable_length) - header
+        if not self.understand(cython.address(wire), frame):
+            count_drops(self.counters, HEADER, 1)
+            return False
+        return True
+
+    def understand(self, wire, frame):
+        """Take over what the driver says of the frame; False if it makes no sense or was not negotiated."""
+        header: cython.pointer[NetHeader] = cython.address(frame.header)
+        kind: cython.int = wire.gso_type & ~GSO_ECN
+        sends: cython.int = self.nic.terms.sends
+        wanted: cython.int
+        memset(header, 0, cython.sizeof(NetHeader))
+        if not wire.flags & NEEDS_CSUM:
+            # A segment's checksum can only be left to us (virtio 1.4, Packet Transmission).
+            return wire.gso_type == GSO_NONE
+        if self.nic.terms.swap:
+            swap_header(wire)
+        if not sends & TAKES_CSUM:
+            return False
+        if cython.cast(uint32_t, wire.csum_start) + wire.csum_offset + 2 > frame.length:
+            return False
+        header.flags = NEEDS_CSUM
+        header.csum_start = wire.csum_start
+        header.csum_offset = wire.csum_offset
+        if wire.gso_type == GSO_NONE:
+            return True
+        if kind not in (GSO_TCPV4, GSO_TCPV6, GSO_UDP, GSO_UDP_L4) or wire.gso_size == 0:
+            return False
+        if wire.gso_type & GSO_ECN and kind not in (GSO_TCPV4, GSO_TCPV6):
+            return False
+        header.gso_type = wire.gso_type
+        header.gso_size = wire.gso_size
+        # A hint, which no one may rely on: at least it does not point beyond the frame.
+        header.hdr_len = cython.cast(cython.ushort, min(cython.cast(uint32_t, wire.hdr_len), frame.length))
+        wanted = wanted_by(header, frame)
+        return (sends & wanted) == wanted
+
+    def finish(self, frame):
+        """Make ready, and hand on, what an unfinished frame stands for."""
+        whole: Frame = frame[0]
+        if not self.finisher.room(whole.length):
+            self.hand_on()
+        if self.finisher.begin(cython.address(whole)) < 0:
+            count_drops(self.counters, OFFLOAD, 1)
+            return
+        while self.finisher.more():
+            if self.ready == BURST or not self.finisher.next(cython.address(self.frames[self.ready])):
+                self.hand_on()
+            else:
+                self.ready += 1
+
+    def hand_on(self):
+        """Give the link what is ready. What it does not take is lost, as on any wire."""
+        taken: cython.int
+        i: cython.int
+        if self.ready > 0:
+            if not atomic.load_int(cython.address(self.nic.up), atomic.RELAXED):
+                count_drops(self.counters, DOWN, self.ready)
+            else:
+                if atomic.load_int(cython.address(self.nic.learns), atomic.RELAXED):
+                    self.nic.learn(self.pair, self.frames, self.ready)
+                taken = self.link.put(self.pair, self.frames, self.ready)
+                for i in range(taken):
+                    tally(cython.address(self.sum), cython.address(self.frames[i]))
+                if taken < self.ready:
+                    count_drops(self.counters, FULL, self.ready - taken)
+            self.ready = 0
+        self.finisher.recycle()

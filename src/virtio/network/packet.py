@@ -1,0 +1,92 @@
+"""UDP in Ethernet frames, in plain Python: for the few packets that are looked into or made up."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from typing import NamedTuple
+
+__all__ = ["Datagram", "checksum", "parse_udp", "udp_frame"]
+
+IPV4, IPV6 = 0x0800, 0x86DD
+UDP = 17
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Datagram(NamedTuple):
+    """A UDP datagram with the addresses that it travels under."""
+
+    source_mac: bytes
+    target_mac: bytes
+    source: Address
+    target: Address
+    source_port: int
+    target_port: int
+    data: bytes
+
+    def reply(self, data: bytes) -> Datagram:
+        """The same way back."""
+        return Datagram(
+            self.target_mac,
+            self.source_mac,
+            self.target,
+            self.source,
+            self.target_port,
+            self.source_port,
+            data,
+        )
+
+
+def checksum(data: bytes) -> int:
+    """The internet checksum (RFC 1071)."""
+    if len(data) % 2:
+        data += b"\0"
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def parse_udp(frame: bytes) -> Datagram | None:
+    """The datagram in a frame; None if there is none, whole and without options before it."""
+    if len(frame) < 14 + 20 + 8:
+        return None
+    kind = struct.unpack_from("!H", frame, 12)[0]
+    if kind == IPV4:
+        at = 14 + (frame[14] & 15) * 4
+        whole = not struct.unpack_from("!H", frame, 20)[0] & 0x3FFF
+        found = frame[14] >> 4 == 4 and at >= 34 and frame[23] == UDP and whole
+        source, target = frame[26:30], frame[30:34]
+    else:
+        at = 54
+        found = kind == IPV6 and frame[14] >> 4 == 6 and frame[20] == UDP
+        source, target = frame[22:38], frame[38:54]
+    if not found or len(frame) < at + 8:
+        return None
+    source_port, target_port, length, _ = struct.unpack_from("!4H", frame, at)
+    if length < 8 or at + length > len(frame):
+        return None
+    addresses = ipaddress.ip_address(source), ipaddress.ip_address(target)
+    data = frame[at + 8 : at + length]
+    return Datagram(frame[6:12], frame[:6], *addresses, source_port, target_port, data)
+
+
+def udp_frame(datagram: Datagram) -> bytes:
+    """The frame that carries a datagram."""
+    source, target = datagram.source.packed, datagram.target.packed
+    length = 8 + len(datagram.data)
+    ports = struct.pack("!HHH", datagram.source_port, datagram.target_port, length)
+    pseudo = source + target + struct.pack("!IHH", length, 0, UDP)
+    body = (
+        ports
+        + struct.pack("!H", checksum(pseudo + ports + b"\0\0" + datagram.data) or 0xFFFF)
+        + datagram.data
+    )
+    ethernet = datagram.target_mac + datagram.source_mac
+    if datagram.source.version == 6:
+        header = struct.pack("!IHBB", 6 << 28, length, UDP, 64) + source + target
+        return ethernet + struct.pack("!H", IPV6) + header + body
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, 64, UDP, 0) + source + target
+    header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
+    return ethernet + struct.pack("!H", IPV4) + header + body
