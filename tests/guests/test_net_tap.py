@@ -110,7 +110,7 @@ def upload(scene: Scene) -> str:
         taker = threading.Thread(target=take)
         taker.start()
         try:
-            scene.guest.run(f"nc -w 10 {HERE} {listening.getsockname()[1]} </tmp/file", check=True)
+            scene.guest.run(f"nc {HERE} {listening.getsockname()[1]} </tmp/file", check=True)
         finally:
             taker.join()
     return found.hexdigest()
