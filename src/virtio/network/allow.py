@@ -181,6 +181,9 @@ class AllowLink:
     def set_guest_offloads(self, features: int) -> None:
         self.inner.set_guest_offloads(features)
 
+    def use_queues(self, count: int) -> bool:
+        return self.inner.use_queues(count)
+
     @property
     def up(self) -> bool:
         """That of the link inside."""
