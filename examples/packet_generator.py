@@ -1,7 +1,7 @@
 """A packet generator: bursts of numbered datagrams of mixed sizes, and what came of them.
 
-``python packet_generator.py SOCKET`` drives the NIC behind a vhost-user socket, anybody's. Without a socket it
-drives one of our own that sends everything back, so that what comes can be checked.
+``python packet_generator.py SOCKET`` drives the NIC behind a vhost-user socket, anybody's. Without a socket
+it drives one of our own that sends everything back, so that what comes can be checked.
 """
 
 import sys
