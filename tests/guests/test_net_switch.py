@@ -65,6 +65,8 @@ def test_they_ping_each_other(lan: Pair, switch: Switch) -> None:
     other.ping(ONE, "-s 1400")
     stations = {station.address: station.port for station in switch.stations()}
     assert stations == {"52:54:00:00:01:00": 0, "52:54:00:00:02:00": 1}
+    rings = [machine.nics[0].attachments[0].vrings[1] for machine in lan]
+    assert all(ring.stats()["kicks"] for ring in rings), "by eventfd, not by messages"
 
 
 def test_the_driver_has_the_offloads(lan: Pair) -> None:
