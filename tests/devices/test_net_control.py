@@ -15,7 +15,7 @@ from virtio.devices.net.filtering import Filtering
 from virtio.devices.net.multiqueue import Multiqueue
 from virtio.devices.net.nic import Nic
 from virtio.devices.net.offloads import Offloads
-from virtio.devices.net.statistics import SUPPORTED, Role, Statistics
+from virtio.devices.net.statistics import KINDS, Role, Statistics
 from virtio.devices.net.steering import FlowSteering, RssSteering, Steering
 from virtio.network import NullLink
 from virtio.spec import net as spec
@@ -63,10 +63,11 @@ class Bench:
         self.nic.__init__()  # type: ignore[misc]
         self.macs: list[bytes] = []
         self.disabled: set[int] = set()
+        self.changed: list[int] = []
         self.counters: dict[str, int] = {}
         self.filtering = Filtering(self.nic, MAC, self.macs.append)
         self.multiqueue = Multiqueue(self.nic, PAIRS)
-        self.coalescing = Coalescing(2 * PAIRS, lambda index: index not in self.disabled)
+        self.coalescing = Coalescing(2 * PAIRS, lambda index: index not in self.disabled, self.changed.append)
         self.offloads = Offloads(self.nic)
         self.statistics = Statistics(self.role, self.read)
         self.control = Control(
@@ -82,7 +83,7 @@ class Bench:
         self.nic.set_features(features)
         self.filtering.start(features, MAC)
         self.multiqueue.start(features)
-        self.coalescing.start()
+        self.coalescing.start(features)
         self.offloads.start(features)
         self.statistics.start(features)
         self.control.start(features)
@@ -459,7 +460,7 @@ def queue_stats(*asked: tuple[int, int]) -> bytes:
 
 
 def test_which_statistics_there_are(bench: Bench) -> None:
-    assert bench.ok(ctrl.CTRL_STATS, ctrl.CTRL_STATS_QUERY) == le64(SUPPORTED)
+    assert bench.ok(ctrl.CTRL_STATS, ctrl.CTRL_STATS_QUERY) == le64(mask(*KINDS))
     bench.refuses(ctrl.CTRL_STATS, ctrl.CTRL_STATS_QUERY, b"\0")
     bench.refuses(ctrl.CTRL_STATS, ctrl.CTRL_STATS_QUERY, room=8)
 
