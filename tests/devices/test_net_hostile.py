@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from net_guest import Nic, header, open_net
+from net_guest import Nic, await_worker, header, open_net
 from packets import Packet
 from ring_guest import ARENA, BASE
 
@@ -20,7 +20,7 @@ from virtio.spec import net
 from virtio.spec import net_control as ctrl
 from virtio.testing.wire import Seen, Wire
 
-EXAMPLES = 200
+EXAMPLES = 150
 VERSION_1 = 1 << feature_bits.VERSION_1
 EVERY_OFFLOAD = feature_bits.mask(
     net.F_CSUM, net.F_HOST_TSO4, net.F_HOST_TSO6, net.F_HOST_ECN, net.F_HOST_UFO, net.F_HOST_USO
@@ -123,6 +123,7 @@ class Ring:
         for index in range(self.CHAINS):
             self._offer(index)
         guest.kick(0)
+        await_worker(guest, 0)
 
     def _offer(self, index: int) -> None:
         at = BASE + ARENA + index * self.SIZE
@@ -138,7 +139,7 @@ class Ring:
         return [used for _, used in found]
 
 
-@pytest.mark.parametrize("first", [1, 12, 100])
+@pytest.mark.parametrize("first", [1, 100])
 @pytest.mark.parametrize("merge", [0, feature_bits.mask(net.F_MRG_RXBUF)], ids=["one", "merge"])
 @pytest.mark.parametrize("takes", [0, GUEST_OFFLOADS], ids=["finished", "unfinished"])
 def test_any_frame_that_the_world_sends(guest: Any, takes: int, merge: int, first: int) -> None:
@@ -151,11 +152,15 @@ def test_any_frame_that_the_world_sends(guest: Any, takes: int, merge: int, firs
     @given(sent=st.lists(st.tuples(frames(), *fields), min_size=1, max_size=4))
     def check(sent: list[tuple[Any, ...]]) -> None:
         before = counters(device, "receive")
-        assert wire.send([Seen(frame, 0, *head) for frame, *head in sent]) == len(sent)
+        left = [Seen(frame, 0, *head) for frame, *head in sent]
+        used = []
+        for _ in sent:  # one that is cut into many pieces fills the ring
+            left = left[wire.send(left) :]
+            used += ring.take()
+        assert not left
         change = gained(device, "receive", before)
         dropped = sum(change[reason] for reason in REASONS)
         assert dropped <= len(sent) <= dropped + change["frames"]
-        used = ring.take()
         assert sum(used) == change["bytes"] + 12 * change["frames"]
         assert len(used) == change["frames"] or merge
         assert not ring.guest.faults

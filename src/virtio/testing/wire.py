@@ -148,7 +148,7 @@ class Wire(Link):
         if count == 0:
             try:
                 os.eventfd_read(self.fd)
-            except BlockingIOError:
+            except OSError:  # nothing there, or closed while the NIC still looks
                 return -EAGAIN
             return 0
         self.prepare([self.waiting[i] for i in range(count)])
