@@ -44,7 +44,9 @@ def idle(seconds: float, pids: list[int]) -> dict[str, float]:
     processes = {"driver": [os.getpid()], "device": pids}
     before = {name: sum(map(cpu_seconds, each)) for name, each in processes.items()}
     time.sleep(seconds)
-    return {name: 100 * (sum(map(cpu_seconds, each)) - before[name]) / seconds for name, each in processes.items()}
+    return {
+        name: 100 * (sum(map(cpu_seconds, each)) - before[name]) / seconds for name, each in processes.items()
+    }
 
 
 if __name__ == "__main__":

@@ -86,7 +86,9 @@ class Bench:
         found: dict[str, Any] = {"workloads": {}, "switch": {}}
         for each in WORKLOADS:
             if self.plan.takes(each.name):
-                runs = self._rounds(each.name, (DPDK, DEVICE, DRIVER), lambda side, one=each: self.run(side, one))
+                runs = self._rounds(
+                    each.name, (DPDK, DEVICE, DRIVER), lambda side, one=each: self.run(side, one)
+                )
                 found["workloads"][each.name] = _chosen(runs, best=each.way.sends)
         for size in SIZES:
             name = f"switch {size} B"
@@ -146,7 +148,8 @@ class Bench:
         """Frames each second through a switch with two ports on one core: both ways together."""
         with socket_path() as socket, self._switch(side, size, [f"{socket}-{n}" for n in range(2)]) as device:
             vdevs = [
-                f"net_virtio_user{n},path={socket}-{n},queues=1,queue_size={RING},{FEATURES}" for n in range(2)
+                f"net_virtio_user{n},path={socket}-{n},queues=1,queue_size={RING},{FEATURES}"
+                for n in range(2)
             ]
             with self._testpmd(vdevs, GENERATOR_CORES[0], "io", size, paired=True) as driver:
                 driver.do(WAYS[-1].begin)
@@ -176,10 +179,19 @@ class Bench:
     def _hurried(self, *pids: int) -> Any:
         return real_time(os.getpid(), *pids) if self.plan.real_time else nullcontext()
 
-    def _testpmd(self, vdevs: Sequence[str], core: int, mode: str, size: int, *, paired: bool = False) -> Testpmd:
+    def _testpmd(
+        self, vdevs: Sequence[str], core: int, mode: str, size: int, *, paired: bool = False
+    ) -> Testpmd:
         other = GENERATOR_CORES[0] if core == BACKEND_CORES[0] else BACKEND_CORES[0]
         return Testpmd(
-            self.program, vdevs, mode=mode, core=core, main_core=other, size=size, descriptors=RING, paired=paired
+            self.program,
+            vdevs,
+            mode=mode,
+            core=core,
+            main_core=other,
+            size=size,
+            descriptors=RING,
+            paired=paired,
         )
 
 

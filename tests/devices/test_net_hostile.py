@@ -188,7 +188,9 @@ def test_any_command_in_any_buffers(guest: Any, packed: bool) -> None:
         room=st.lists(st.integers(1, 40), max_size=5),
         extra=st.none() | st.binary(max_size=1),
     )
-    def check(command: tuple[int, int, bytes], places: list[int], room: list[int], extra: bytes | None) -> None:
+    def check(
+        command: tuple[int, int, bytes], places: list[int], room: list[int], extra: bytes | None
+    ) -> None:
         nonlocal asked
         kind, number, data = command
         readable = cut(bytes((kind, number)) + data if extra is None else extra, places)

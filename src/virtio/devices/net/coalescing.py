@@ -23,9 +23,7 @@ class Coalescing:
     when a queue has other limits: what waits may have waited long enough already.
     """
 
-    def __init__(
-        self, queues: int, enabled: Callable[[int], bool], changed: Callable[[int], None]
-    ) -> None:
+    def __init__(self, queues: int, enabled: Callable[[int], bool], changed: Callable[[int], None]) -> None:
         self.queues = [Moderation() for _ in range(queues)]
         """The limits of each receive and transmit queue, by index."""
         self._enabled = enabled

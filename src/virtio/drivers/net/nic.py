@@ -61,7 +61,9 @@ class Net(Steering):
     def __init__(self, transport: Transport, options: NetOptions | None = None) -> None:
         options = options or NetOptions()
         if options.num_queues < 1 or options.buffer_size < 64:
-            raise UsageError(f"{options.num_queues} pairs of queues with buffers of {options.buffer_size} bytes")
+            raise UsageError(
+                f"{options.num_queues} pairs of queues with buffers of {options.buffer_size} bytes"
+            )
         self.pairs: list[Pair] = []
         self.control: ControlQueue | None = None
         self.config: dict[str, Any] = {}
