@@ -283,7 +283,7 @@ class Wire:
         if not self.waiting:
             try:
                 os.eventfd_read(self.fd)
-            except BlockingIOError:
+            except OSError:  # nothing there, or closed while the NIC still looks
                 return -EAGAIN
             return 0
         if self.guest is None:
