@@ -141,6 +141,55 @@ def test_runts_and_giants_of_the_world_are_dropped(guest: Any) -> None:
     assert (drops(device, "runt"), drops(device, "giant")) == (2, 1)
 
 
+def tagged(size: int, *tags: bytes) -> bytes:
+    return bytes(12) + b"".join(tags) + b"\x08\0" + bytes(size)
+
+
+TAG, OUTER_TAG = bytes.fromhex("81000005"), bytes.fromhex("88a80006")
+
+
+def test_frames_longer_than_the_mtu_are_dropped(guest: Any, wire: Wire) -> None:
+    device = open_net(wire, mtu=1500)
+    nic = Nic(guest(device))
+    nic.post(8, 4000)
+    sizes = [(1500,), (1501,), (1500, TAG), (1501, TAG), (1500, OUTER_TAG, TAG), (1501, OUTER_TAG, TAG)]
+    frames = [tagged(*size) for size in sizes]
+    give(wire, *frames, tagged(1500, TAG, TAG, TAG), FRAME)
+    assert [frame.data for frame in nic.take(4)] == [*frames[::2], FRAME]
+    assert drops(device, "giant") == 4
+
+
+def test_an_mtu_does_not_limit_what_the_driver_segments(guest: Any, wire: Wire) -> None:
+    device = open_net(wire, mtu=1500)
+    nic = Nic(guest(device, features=VERSION_1 | MERGE | GUEST | feature_bits.mask(net.F_MTU)))
+    nic.post(4, 9000)
+    packet = Packet(b"p" * 4380)
+    head = {"flags": 1, "gso_type": 1, "csum_start": packet.transport_at, "csum_offset": 16, "hdr_len": 54}
+    give(wire, Seen(packet.frame(), gso_size=1460, **head))
+    assert nic.take(1)[0].data == packet.frame()
+
+
+def test_pieces_longer_than_the_mtu_are_dropped(guest: Any, wire: Wire) -> None:
+    device = open_net(wire, mtu=1500)
+    nic = Nic(guest(device, features=VERSION_1 | MERGE | feature_bits.mask(net.F_MTU)))
+    nic.post(10, 9000)
+    packet = Packet(b"p" * 4380)
+    head = {"flags": 1, "gso_type": 1, "csum_start": packet.transport_at, "csum_offset": 16, "hdr_len": 54}
+    give(wire, Seen(packet.frame(), gso_size=1461, **head), Seen(packet.frame(), gso_size=1460, **head))
+    assert [len(frame.data) for frame in nic.take(3)] == [1514] * 3
+    assert drops(device, "giant") == 1
+
+
+def test_checksums_that_were_found_right_are_counted(guest: Any, wire: Wire) -> None:
+    device = open_net(wire)
+    nic = Nic(guest(device, features=VERSION_1 | GUEST))
+    nic.post(4)
+    give(wire, Seen(FRAME, flags=2), Seen(FRAME, flags=1, csum_start=34), FRAME, Seen(FRAME, flags=2))
+    assert [frame.flags for frame in nic.take(4)] == [2, 1, 0, 2]
+    counted = device.nic.stats()["receive"][0]
+    assert (counted["valid"], counted["partial"], counted["frames"]) == (2, 1, 4)
+
+
 # Room.
 
 

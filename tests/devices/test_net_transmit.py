@@ -193,6 +193,69 @@ def test_counters(guest: Any) -> None:
     assert (stats["partial"], stats["segmented"], stats["segmented_bytes"]) == (2, 1, size)
 
 
+@pytest.mark.parametrize("offloads", [0, ALL])
+def test_what_a_driver_leaves_to_the_nic_is_counted(guest: Any, offloads: int) -> None:
+    device = open_net(Wire(offloads=offloads))
+    nic = Nic(guest(device))
+    packet = Packet(b"p" * 5000)
+    size, piece = len(packet.frame()), 54 + 1000
+    nic.send(packet.frame(), packet.frame(), head=header(1, 1, 54, 1000, packet.transport_at, 16))
+    nic.send(packet.frame(), head=header(1, 0, 54, 0, packet.transport_at, 16))
+    nic.send(FRAME)
+    stats = device.nic.stats()["transmit"][0]
+    assert (stats["sent"], stats["unsummed"]) == (4, 3)
+    cut = [stats[name] for name in ("cut", "cut_bytes", "pieces", "piece_bytes")]
+    whole = [stats[name] for name in ("segmented", "segmented_bytes")]
+    if offloads:
+        assert (cut, whole) == ([0, 0, 0, 0], [2, 2 * size])
+    else:
+        assert (cut, whole) == ([2, 2 * size, 10, 10 * piece], [0, 0])
+        assert stats["frames"] == 12
+
+
+TAG, OUTER_TAG = bytes.fromhex("81000005"), bytes.fromhex("88a80006")
+
+
+@pytest.mark.parametrize("tags", [b"", TAG, OUTER_TAG + TAG])
+def test_frames_longer_than_the_mtu_are_dropped(guest: Any, wire: Wire, tags: bytes) -> None:
+    device = open_net(wire, mtu=1500)
+    nic = Nic(guest(device))
+    frame = bytes(12) + tags + b"\x08\0" + bytes(1501)
+    nic.send(frame, frame[:-1])
+    assert wire.wait(1) == [Seen(frame[:-1])]
+    assert drops(device, "giant") == 1
+
+
+def test_a_frame_cut_into_buffers_is_measured_whole(guest: Any, wire: Wire) -> None:
+    device = open_net(wire, mtu=1500)
+    nic = Nic(guest(device))
+    frame = bytes(12) + TAG + b"\x08\0" + bytes(1501)
+    nic.send(frame, frame[:-1], parts=[5, 13, 26, 27, 29])
+    assert [len(seen.data) for seen in wire.wait(1)] == [1518]
+
+
+def test_what_is_still_to_be_segmented_may_be_longer(guest: Any, wire: Wire) -> None:
+    nic = Nic(guest(open_net(wire, mtu=1500)))
+    packet = Packet(b"p" * 4380)
+    nic.send(packet.frame(), head=header(1, 1, 54, 1460, packet.transport_at, 16))
+    assert [len(seen.data) for seen in wire.wait(3)] == [1514] * 3
+
+
+def test_a_driver_that_does_not_know_the_mtu_is_not_held_to_it(guest: Any, wire: Wire) -> None:
+    nic = Nic(guest(open_net(wire, mtu=1500), features=1 << feature_bits.VERSION_1))
+    nic.send(bytes(9014))
+    assert len(wire.wait(1)[0].data) == 9014
+
+
+def test_the_front_end_may_tell_the_driver_another_mtu(guest: Any, wire: Wire) -> None:
+    device = open_net(wire, mtu=1500)
+    nic = Nic(guest(device))
+    device.limit_mtu(1000)
+    nic.send(bytes(1015), bytes(1014))
+    assert len(wire.wait(1)[0].data) == 1014
+    assert drops(device, "giant") == 1
+
+
 def test_null_and_loop_take_everything(guest: Any) -> None:
     loop = open_link("loop:")
     assert isinstance(loop, LoopLink)

@@ -80,8 +80,7 @@ class Rig:
 
     def comes(self, *frames: bytes) -> None:
         """Frames come from the world, and pass."""
-        inward = self.link.inbound
-        assert put_frames(inward, list(frames)) == len(frames)
+        assert put_frames(self.world, list(frames)) == len(frames)
         assert [came.data for came in self.nic.take()] == list(frames)
 
     def resolve(self, name: str, addresses: list[str], **more: object) -> None:

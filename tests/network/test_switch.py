@@ -65,6 +65,14 @@ def test_a_station_moves() -> None:
     assert (len(at_a.frames), len(at_b.frames)) == (0, 1)
 
 
+def test_a_station_is_known_to_the_next_frame_of_its_burst() -> None:
+    switch = Switch()
+    (a, _), (_, at_b) = plug(switch), plug(switch)
+    put_frames(a, [frame(station(1), station(2)), frame(station(1), station(1))])
+    assert data(at_b) == [frame(station(1), station(2))]
+    assert a.stats()["dropped_local"] == 1
+
+
 def test_a_port_that_left_is_forgotten() -> None:
     switch = Switch()
     (a, _), (b, _), (_, at_c) = plug(switch), plug(switch), plug(switch)
