@@ -56,7 +56,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"virtio\.vhost_user\.(connection\._\w+|framing\.Outgoing|layout\.Structure)"),
     (r"py:class", r"virtio\.drivers\.(blk\.operation\.Piece|channel\.Channel)"),
     (r"py:class", r"virtio\.drivers\.net\.(steering\.Steering|commands\.Command)"),
-    (r"py:class", r"virtio\.network\.switch\.named\.NamedSwitch"),
+    (r"py:class", r"virtio\.network\.switch\.(named\.NamedSwitch|forwarding\.Forwarder)"),
     (r"py:class", r"virtio\.spec\.(layout\.Scalar|net\.Hdr)"),
     (r"py:class", r"virtio\.storage\.native\.NativeStorage"),
     (r"py:class", r"virtio\.vm\.(qmp\.Qmp|choice\.Choice)"),
