@@ -18,7 +18,7 @@ COMMANDS: dict[str, str] = {
     "backends": "List the back-end programs, and describe them to QEMU and libvirt.",
     "blk": "Serve a disk.",
     "completion": "Print the completion script of a shell.",
-    "demo": "Show it all: a disk in Python, and real guests that use it.",
+    "demo": "Show it all: a disk in Python, real guests that use it, and two guests that talk.",
     "doctor": "Say what this machine has and lacks for virtio.",
     "explain": "Explain an error code.",
     "io": "Drive the disk or the NIC behind a vhost-user socket.",
