@@ -46,7 +46,7 @@ intersphinx_mapping: dict[str, Any] = {}
 # What -n may not find, and why.
 nitpick_ignore_regex = [
     # Python's own: there is no inventory to look them up in.
-    (r"py:.*", r"(collections\.abc|enum|io|os|pathlib|socket|typing)\..*"),
+    (r"py:.*", r"(collections\.abc|enum|io|ipaddress|os|pathlib|socket|typing)\..*"),
     # Names that exist for type checkers alone.
     (r"py:class", r"(Buffer|ReadableBuffer|WriteableBuffer|PayloadType|ControlLoop)"),
     (r"py:.*", r"virtio\.spec\.layout\.[ST]"),
@@ -55,7 +55,9 @@ nitpick_ignore_regex = [
     # Internals that public classes derive from, hold or hand out; they have no page.
     (r"py:class", r"virtio\.vhost_user\.(connection\._\w+|framing\.Outgoing|layout\.Structure)"),
     (r"py:class", r"virtio\.drivers\.(blk\.operation\.Piece|channel\.Channel)"),
-    (r"py:class", r"virtio\.spec\.layout\.Scalar"),
+    (r"py:class", r"virtio\.drivers\.net\.(steering\.Steering|commands\.Command)"),
+    (r"py:class", r"virtio\.network\.switch\.(named\.NamedSwitch|forwarding\.Forwarder)"),
+    (r"py:class", r"virtio\.spec\.(layout\.Scalar|net\.Hdr)"),
     (r"py:class", r"virtio\.storage\.native\.NativeStorage"),
     (r"py:class", r"virtio\.vm\.(qmp\.Qmp|choice\.Choice)"),
 ]

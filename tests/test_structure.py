@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "virtio"
 # Lowest first: a package may import those before it, never one after it.
 ORDER = (
     "errors",
+    "closing",
     "spec",
     "memory",
     "virtqueue",

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from lan import Machine, lost, two_machines, until
-from virtio.testing.bursts import CollectSink, put_frames
 
 from virtio.network.switch import Port, PortSettings, Switch
+from virtio.testing.wire import Wire, put_frames
 
 pytestmark = pytest.mark.guest
 
@@ -46,7 +46,7 @@ def switch(lan: Pair) -> Switch:
 def probe(switch: Switch) -> Iterator[Port]:
     """A port of the switch for the test itself."""
     port = switch.add(PortSettings("probe"))
-    port.connect(CollectSink())
+    port.connect(Wire())
     yield port
     port.close()
 

@@ -2,11 +2,18 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from virtio.errors import NetworkUrlError, UsageError
-from virtio.network import Link, Sink, open_link
+from virtio.network import Link, NullLink, Sink, open_link
+
+
+def test_a_link_is_closed_with_its_block() -> None:
+    with open_link("flood:") as link:
+        link.connect(NullLink())
+    assert "virtio-flood" not in {thread.name for thread in threading.enumerate()}
 
 
 @pytest.mark.parametrize("url", ["nowhere:", "null", "null:?colour=red"])

@@ -26,6 +26,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from virtio.closing import Closing
 from virtio.device.config import ConfigSpace
 from virtio.device.failures import FailureLog
 from virtio.device.queue import Queue
@@ -51,7 +52,7 @@ RING_FEATURES = feature_bits.mask(
 """What every queue can do, as a bit mask."""
 
 
-class Device:
+class Device(Closing):
     """A virtio device: identity, queues, features, configuration, and a method for each queue's requests.
 
     The method named after a queue is called with each Request: a plain function in the queue's own thread,

@@ -6,8 +6,8 @@ import os
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
 
+from virtio.closing import Closing
 from virtio.drivers.channel import Channel
 from virtio.drivers.memory import Arena, Buffer
 from virtio.drivers.queue import RequestQueue, again
@@ -41,7 +41,7 @@ class DriverOptions:
     timeout: float | None = 30.0
 
 
-class Driver:
+class Driver(Closing):
     """One device being driven. Subclasses say which, and put requests on ``queues``.
 
     Usable as a context manager; `close` resets the device and lets go of it. `restart` brings it up anew.
@@ -267,9 +267,3 @@ class Driver:
         for buffer in self._rings:
             buffer.free()
         self._rings = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

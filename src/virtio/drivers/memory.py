@@ -7,8 +7,8 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 
+from virtio.closing import Closing
 from virtio.drivers.buddy import BuddyAllocator
 from virtio.errors import ArenaExhaustedError, HostError, UsageError
 from virtio.memory import GuestMemory, Mapping
@@ -79,7 +79,7 @@ class _Region:
         self.bytes = memoryview(b"")
 
 
-class Arena:
+class Arena(Closing):
     """Memory shared with one device, cut into buffers.
 
     ``size`` is rounded up to a power of two. Pages are only taken from the machine once they are touched.
@@ -149,14 +149,6 @@ class Arena:
             if region.fd >= 0:
                 os.close(region.fd)
                 region.fd = -1
-
-    def __enter__(self) -> Arena:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _buffer(self, region: _Region, offset: int, size: int) -> Buffer:
         return Buffer(self, region.shared.guest_address + offset, region.bytes[offset : offset + size])

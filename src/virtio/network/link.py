@@ -92,5 +92,11 @@ class Link:
         """Counters of its own since it was opened."""
         return {}
 
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Let go of everything. The NIC is gone already."""
+        """Let go of everything. The NIC is gone already. The end of a ``with`` block does it."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from types import TracebackType
-from typing import Self
 
+from virtio.closing import Closing
 from virtio.errors import StorageSizeError
 from virtio.storage.backend import Backend, PythonBackend
 
@@ -15,7 +14,7 @@ __all__ = ["SECTOR", "Storage"]
 SECTOR = 512
 
 
-class Storage:
+class Storage(Closing):
     """A row of bytes that can be read and written; a disk's contents.
 
     Subclass it in plain Python by writing `read`, and `write` unless it is read-only; `flush`, `discard` and
@@ -119,14 +118,6 @@ class Storage:
 
     def close(self) -> None:
         """Let go of what the storage holds. Its device must have been closed before."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def checked_size(size: int, name: str) -> int:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from types import TracebackType
-from typing import Self
 
+from virtio.closing import Closing
 from virtio.vhost_user.frontend import SharedRegion
 
 __all__ = ["SharedMemory"]
 
 
-class SharedMemory:
+class SharedMemory(Closing):
     """Zeroed bytes on a memfd, mapped here, to be shared with a back-end as one region.
 
     ``guest_address`` is what the device calls its first byte; ``bytes`` is the memory itself.
@@ -42,11 +41,3 @@ class SharedMemory:
         if not self.bytes.closed:
             self.bytes.close()
             os.close(self.fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import NamedTuple, Self
 
+from virtio.closing import Closing
 from virtio.errors import ProtocolError, RefusedError, UsageError
 from virtio.vhost_user.address import connect
 from virtio.vhost_user.exchange import Exchange
@@ -56,7 +56,7 @@ class SharedRegion(NamedTuple):
     fd: int
 
 
-class Frontend:
+class Frontend(Closing):
     """A connection to a back-end. Not for several threads at once.
 
     `connect` and `from_socket` do the handshake; the constructor alone does not (`handshake` does). Methods
@@ -130,14 +130,6 @@ class Frontend:
     def close(self) -> None:
         """Leave. The back-end drains and stops by itself. Idempotent."""
         self._exchange.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def timeout(self) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
 
 from virtio.device import RING_FEATURES, Device, Queue
 from virtio.device.worker import QueueWorker
@@ -187,12 +186,6 @@ class Blk(Device):
             logger.error("%s hangs: requests to it do not end, so it stays open", self.storage.name)
         elif self._owns_storage:
             self.storage.close()
-
-    def __enter__(self) -> Blk:
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        self.close()
 
 
 def _check(num_queues: int, queue_size: int, block: int | None, cache: str, serial: str, aio: str) -> None:

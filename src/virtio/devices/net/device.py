@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from virtio.device import Device, HandlerWorker, Queue, Request
 from virtio.device.worker import QueueWorker
 from virtio.devices.net.announcement import rarp
@@ -306,12 +304,6 @@ class Net(Device):
         self.nic.disconnect()
         if self._owns_link:
             self.link.close()
-
-    def __enter__(self) -> Net:
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        self.close()
 
 
 def _queues(pairs: int, size: int) -> tuple[Queue, ...]:

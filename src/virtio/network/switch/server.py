@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 
+from virtio.closing import Closing
 from virtio.errors import AddressInUseError, HostError, NetworkUrlError, VirtioError
 from virtio.network.switch.fabric import Port, Switch
 from virtio.network.switch.pipe import Inlet, Outlet
@@ -79,7 +80,7 @@ class Session:
         self.ending = False
 
 
-class SwitchServer:
+class SwitchServer(Closing):
     """Serves ``switch`` at ``path`` on a thread of its own, until `close`.
 
     ``fixed`` are the settings of every port that joins there, so that those who may open the socket cannot
