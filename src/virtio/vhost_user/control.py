@@ -18,7 +18,7 @@ from virtio.vhost_user.messages import (
     ProtocolFeature,
     feature_names,
 )
-from virtio.vhost_user.net import net_set_mtu, offered_for, send_rarp
+from virtio.vhost_user.net import net_set_mtu, offered_for, queue_count, send_rarp
 from virtio.vhost_user.payloads import ConfigSpace, Number, Payload, VringState
 from virtio.vhost_user.rings import RingSetup
 
@@ -162,7 +162,7 @@ class DeviceControl:
 
     def get_queue_num(self, request: Request) -> Answer:
         """GET_QUEUE_NUM."""
-        return len(self.rings)
+        return queue_count(self.attachment.device, len(self.rings), owned=self._owned)
 
     # --- ownership, reset, status ---
 
