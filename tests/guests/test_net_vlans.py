@@ -71,6 +71,7 @@ def test_tshark_shows_the_session(pair: tuple[Machine, Machine], capture: Path) 
     for machine in pair:
         machine.sh("ip neigh flush all")
     one.ping("10.0.10.2", "-s 1234")
+    one.ping("10.0.20.2")
     assert one.sh("wget -q -O - http://10.0.10.2/text") == "a line of text"
     until(lambda: len([frame for frame in tshark(capture) if flags(frame) & FIN]) == 2)
     frames = tshark(capture)
