@@ -33,7 +33,7 @@ class Traffic:
         text = f"there {_amount(there)}; back {_amount(back)}; {dropped or 'none'} dropped"
         if filtered:
             text += f", {filtered} filtered as the guests asked"
-        figures = {
+        figures: dict[str, float] = {
             "frames": there["frames"] + back["frames"],
             "frame_bytes": there["bytes"] + back["bytes"],
             "dropped": dropped,
