@@ -8,7 +8,7 @@ import pytest
 from lan import Machine, lost, two_machines, until
 
 from virtio.network.switch import Port, PortSettings, Switch
-from virtio.testing.wire import Wire, put_frames
+from virtio.testing.wire import Wire
 
 pytestmark = pytest.mark.guest
 
@@ -43,11 +43,10 @@ def switch(lan: Pair) -> Switch:
 
 
 @pytest.fixture
-def probe(switch: Switch) -> Iterator[Port]:
-    """A port of the switch for the test itself."""
+def probe(switch: Switch) -> Iterator[Wire]:
+    """The wire into a port of the switch for the test itself."""
     port = switch.add(PortSettings("probe"))
-    port.connect(Wire())
-    yield port
+    yield Wire(port)
     port.close()
 
 
@@ -64,7 +63,7 @@ def test_they_ping_each_other(lan: Pair, switch: Switch) -> None:
     one.ping(OTHER)
     other.ping(ONE, "-s 1400")
     stations = {station.address: station.port for station in switch.stations()}
-    assert stations == {"52:54:00:00:01:00": 0, "52:54:00:00:02:00": 1}
+    assert (stations["52:54:00:00:01:00"], stations["52:54:00:00:02:00"]) == (0, 1)
     rings = [machine.nics[0].attachments[0].vrings[1] for machine in lan]
     assert all(ring.stats()["kicks"] for ring in rings), "by eventfd, not by messages"
 
@@ -124,30 +123,30 @@ def test_a_cable_that_is_pulled(lan: Pair) -> None:
     one.ping(OTHER)
 
 
-def test_only_promiscuous_it_gets_what_is_for_others(lan: Pair, probe: Port) -> None:
+def test_only_promiscuous_it_gets_what_is_for_others(lan: Pair, probe: Wire) -> None:
     _, other = lan
     foreign = bytes.fromhex("52540000ffff 525400000003 88b5") + bytes(50)
     then = received(other)
-    put_frames(probe, [foreign] * 50)
+    probe.send([foreign] * 50)
     assert received(other)["filtered"] - then["filtered"] >= 50
     other.sh("ip link set eth0 promisc on")
     count, then = int(other.read("eth0", "statistics/rx_packets")), received(other)
-    put_frames(probe, [foreign] * 50)
+    probe.send([foreign] * 50)
     assert received(other)["filtered"] == then["filtered"]
     until(lambda: int(other.read("eth0", "statistics/rx_packets")) >= count + 50)
     other.sh("ip link set eth0 promisc off")
 
 
-def test_frames_of_a_vlan_come_while_it_has_an_interface(lan: Pair, probe: Port) -> None:
+def test_frames_of_a_vlan_come_while_it_has_an_interface(lan: Pair, probe: Wire) -> None:
     _, other = lan
     tagged = bytes.fromhex("ffffffffffff 525400000003 8100 0007 88b5") + bytes(50)
     then = received(other)["filtered"]
-    put_frames(probe, [tagged] * 50)
+    probe.send([tagged] * 50)
     assert received(other)["filtered"] - then >= 50
     other.add_vlan("eth0", 7, "198.51.100.1/24")
-    put_frames(probe, [tagged] * 50)
+    probe.send([tagged] * 50)
     until(lambda: int(other.read("eth0.7", "statistics/rx_packets")) >= 50)
     other.sh("ip link del eth0.7")
     then = received(other)["filtered"]
-    put_frames(probe, [tagged] * 50)
+    probe.send([tagged] * 50)
     assert received(other)["filtered"] - then >= 50

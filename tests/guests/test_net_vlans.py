@@ -13,7 +13,13 @@ pytestmark = pytest.mark.guest
 
 ACCESS = {10: "eth0", 20: "eth1", 30: "eth2"}
 """The access ports of one guest; the other has a trunk of VLANs 10 and 20."""
-SYN, ACK = 0x02, 0x10
+SEEN = "52:54:00:00:01:"
+"""How the addresses of the one with the access ports begin."""
+FIN, SYN, ACK = 0x01, 0x02, 0x10
+FIELDS = (
+    "frame.len", "eth.src", "vlan.id", "arp.opcode", "arp.src.proto_ipv4", "arp.dst.proto_ipv4", "icmp.type",
+    "icmp.checksum.status", "tcp.flags", "http.request.uri", "http.response.code",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -64,26 +70,33 @@ def test_tshark_shows_the_session(pair: tuple[Machine, Machine], capture: Path) 
     other.sh("mkdir -p /srv && echo 'a line of text' >/srv/text && httpd -p 10.0.10.2:80 -h /srv")
     for machine in pair:
         machine.sh("ip neigh flush all")
-    one.ping("10.0.10.2", "-s 1000")
+    one.ping("10.0.10.2", "-s 1234")
+    one.ping("10.0.20.2")
     assert one.sh("wget -q -O - http://10.0.10.2/text") == "a line of text"
-    until(lambda: tshark(capture, "tcp.flags.fin == 1 && ip.src == 10.0.10.2", "frame.len"))
-    assert tshark(capture, "vlan.id == 30 && eth.src != 52:54:00:00:02:00", "frame.number") == []
-    asked = tshark(capture, "arp.opcode == 1 && arp.dst.proto_ipv4 == 10.0.10.2", "vlan.id", "eth.src")
-    assert asked[-1] == ("10", "52:54:00:00:01:00")
-    answered = tshark(capture, "arp.opcode == 2 && arp.src.proto_ipv4 == 10.0.10.2", "arp.src.hw_mac")
-    assert answered[-1] == ("52:54:00:00:02:00",)
-    echoes = tshark(capture, "icmp && frame.len > 1000", "icmp.type", "icmp.seq", "icmp.checksum.status")
-    assert echoes == [(kind, str(number), "1") for number in range(3) for kind in ("8", "0")]
-    web = tshark(capture, "http", "ip.dst", "http.request.uri", "http.response.code", "http.file_data")
-    assert web == [("10.0.10.2", "/text", "", ""), ("10.0.10.1", "", "200", "a line of text\\n")]
-    flags = [int(flags, 16) for (flags,) in tshark(capture, "tcp.stream == 0", "tcp.flags")]
-    assert flags[:3] == [SYN, SYN | ACK, ACK]
-    assert tshark(capture, "tcp.analysis.retransmission || tcp.analysis.lost_segment", "frame.number") == []
+    until(lambda: len([frame for frame in tshark(capture) if flags(frame) & FIN]) == 2)
+    frames = tshark(capture)
+    assert {frame["vlan.id"] for frame in frames if frame["eth.src"].startswith(SEEN)} == {"10", "20"}
+    in_ten = [frame for frame in frames if frame["vlan.id"] == "10"]
+    asked = [frame for frame in in_ten if frame["arp.dst.proto_ipv4"] == "10.0.10.2"]
+    assert "1" in {frame["arp.opcode"] for frame in asked}
+    answers = [frame["eth.src"] for frame in in_ten if frame["arp.src.proto_ipv4"] == "10.0.10.2"]
+    assert "52:54:00:00:02:00" in answers
+    echoes = [frame["icmp.type"] for frame in in_ten if frame["frame.len"] == str(1234 + 8 + 20 + 18)]
+    assert echoes == ["8", "0"] * 3
+    assert {frame["icmp.checksum.status"] for frame in in_ten if frame["icmp.type"]} == {"1"}
+    web = [frame for frame in in_ten if frame["tcp.flags"]]
+    assert [flags(frame) for frame in web[:3]] == [SYN, SYN | ACK, ACK]
+    assert [frame["http.request.uri"] for frame in web if frame["http.request.uri"]] == ["/text"]
+    assert [frame["http.response.code"] for frame in web if frame["http.response.code"]] == ["200"]
 
 
-def tshark(path: Path, wanted: str, *fields: str) -> list[tuple[str, ...]]:
-    """Fields of the frames that a filter of tshark's shows."""
-    command = ["tshark", "-r", str(path), "-Y", wanted, "-T", "fields"]
-    command += [word for field in fields for word in ("-e", field)]
+def flags(frame: dict[str, str]) -> int:
+    return int(frame["tcp.flags"] or "0", 16)
+
+
+def tshark(path: Path) -> list[dict[str, str]]:
+    """The frames of a capture as tshark reads it, with the fields of FIELDS."""
+    options = [word for field in FIELDS for word in ("-e", field)]
+    command = ["tshark", "-r", str(path), "-T", "fields", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return [tuple(line.split("\t")) for line in done.stdout.splitlines()]
+    return [dict(zip(FIELDS, line.split("\t"), strict=True)) for line in done.stdout.splitlines()]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from virtio.vm import Blk, programs, qemu
+from virtio.vm import Attached, Blk, Net, programs, qemu
 from virtio.vm.accelerator import Accelerator
 from virtio.vm.setup import Lines, Setup
 
@@ -40,6 +40,15 @@ def test_a_guest_that_boots_from_its_disk() -> None:
     assert not {"-kernel", "-initrd", "-append", "-no-reboot"} & set(command)
     assert "socket,id=console,fd=21,logfile=/log,logappend=on" in command
     assert value(command, "-cpu") == "host"
+
+
+@pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
+@pytest.mark.parametrize("devices", [[Blk("/s")], [Blk("/s"), Net("/n")]])
+def test_without_kvm_a_nic_has_no_msi_x(accelerator: str, devices: list[Attached]) -> None:
+    setup = Setup(256 << 20, devices=devices)
+    command = qemu.command("/bin/qemu", setup, Accelerator(accelerator, ""), Lines("/log", 20))
+    wanted = accelerator == "tcg" and len(devices) == 2
+    assert ("virtio-net-pci.vectors=0" in command) is wanted
 
 
 def test_a_foreign_kernel_gets_its_own_parameters_only() -> None:

@@ -9,6 +9,8 @@ __all__ = ["Traffic"]
 
 Counters = dict[str, int]
 PORT_DROPS = "dropped_"
+LONGEST_ON_A_WIRE = 1518
+"""Bytes of an Ethernet frame where nothing is left to segment."""
 NIC_DROPS = ("runt", "giant", "header", "offload", "down", "full")
 
 
@@ -56,5 +58,10 @@ def _counters(nic: Net) -> Counters:
 
 
 def _amount(counters: Counters) -> str:
-    frames = f"{counters['frames']:,}".replace(",", " ")
-    return f"{frames} frames, {binary_size(counters['bytes'])}"
+    frames, size = counters["frames"], counters["bytes"]
+    number = f"{frames:,}".replace(",", " ")
+    text = f"{number} frames, {binary_size(size)}"
+    # What the driver leaves to the device to cut arrives whole: the reader may wonder about such lengths.
+    if frames and size / frames > LONGEST_ON_A_WIRE:
+        text += f" ({binary_size(size / frames)} each, as none had to be cut)"
+    return text

@@ -44,8 +44,8 @@ OFFERED = (
 """The protocol features of our back-end. SET_BACKEND_REQ_FD itself is the session's."""
 
 UNASKED = _P.INBAND_NOTIFICATIONS.mask
-"""Those that a server withholds unless told otherwise. User-Mode Linux takes in-band notifications wherever it
-can have them: each is then a message with an answer, all through the control thread."""
+"""Those that a server withholds unless told otherwise. User-Mode Linux takes in-band notifications wherever
+it can have them: each is then a message with an answer, and passes the control thread."""
 
 _ALL_64 = (1 << 64) - 1
 _LOG = 1 << F_LOG_ALL
