@@ -99,7 +99,11 @@ def back_end(side: Side, tap: str, processes: list[int]) -> Iterator[str]:
 def guest_of(side: Side, tap: str, socket: str) -> vm.Guest:
     """The guest, not yet booted."""
     if side.kind == "uml":
-        device = f"virtio_uml.device={socket}:1" if side.ours else f"vec0:transport=tap,ifname={tap},depth=128"
+        device = (
+            f"virtio_uml.device={socket}:1"
+            if side.ours
+            else f"vec0:transport=tap,ifname={tap},depth=128,gro=1"
+        )
         modules = ["failover", "net_failover", "virtio_net"] if side.ours else []
         return vm.Guest("uml", append=[device], modules=modules, files=["iperf3"])
     netdev = f"tap,id=n,ifname={tap},script=no,downscript=no"
@@ -107,7 +111,13 @@ def guest_of(side: Side, tap: str, socket: str) -> vm.Guest:
     card = f"virtio-net-pci,netdev=n,romfile={side.properties}"
     return vm.Guest(
         "qemu",
-        arguments=[*chardev, "-netdev", "vhost-user,id=n,chardev=c" if side.ours else netdev, "-device", card],
+        arguments=[
+            *chardev,
+            "-netdev",
+            "vhost-user,id=n,chardev=c" if side.ours else netdev,
+            "-device",
+            card,
+        ],
         modules=["virtio_pci", "virtio_net"],
         files=["iperf3"],
     )

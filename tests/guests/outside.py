@@ -76,7 +76,10 @@ class Outside:
         with theirs:
             command = ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", HOLDER]
             self._holder = subprocess.Popen(
-                [*command, str(theirs.fileno())], pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, text=True
+                [*command, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stderr=subprocess.PIPE,
+                text=True,
             )
         if self._line.recv(16) != b"ready":
             raise OSError(self._holder.communicate()[1])

@@ -148,7 +148,9 @@ def test_an_answer_comes_to_the_queue_that_asked(scene: Scene) -> None:
 
 
 def test_the_host_reaches_the_guest(scene: Scene) -> None:
-    scene.guest.run("mkdir -p /tmp/www && ln -sf /tmp/file /tmp/www/file && httpd -p 80 -h /tmp/www", check=True)
+    scene.guest.run(
+        "mkdir -p /tmp/www && ln -sf /tmp/file /tmp/www/file && httpd -p 80 -h /tmp/www", check=True
+    )
     with scene.outside.socket(socket.SOCK_STREAM) as client:
         client.connect((THERE, 80))
         client.sendall(b"GET /file HTTP/1.0\r\n\r\n")

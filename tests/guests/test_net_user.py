@@ -134,7 +134,9 @@ def test_a_guest_uses_all_its_queues(first: Scene) -> None:
         guest.run(f"taskset {1 << cpu:x} nslookup -type=a files.test", check=True)
         until(lambda: more(nic.nic.stats(), before, "receive")[cpu])  # noqa: B023 -- called at once
         assert more(nic.nic.stats(), before, "transmit")[cpu] > 0
-    fetching = (f"wget -q -O /tmp/got{n} http://{HOST}:{first.port}/file & pids=\"$pids $!\";" for n in range(3))
+    fetching = (
+        f'wget -q -O /tmp/got{n} http://{HOST}:{first.port}/file & pids="$pids $!";' for n in range(3)
+    )
     guest.run(f"{' '.join(fetching)} for pid in $pids; do wait $pid || exit 1; done", check=True)
     sums = guest.run("sha256sum /tmp/got[012]", check=True).stdout.split()[::2]
     assert sums == [hashlib.sha256(FILE).hexdigest()] * 3
