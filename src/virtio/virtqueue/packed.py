@@ -6,22 +6,20 @@ was checked is what is used.
 
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
-from cython.cimports.libc.string import memcpy
 from cython.cimports.virtio.memory.atomic import (
     ACQUIRE,
     RELAXED,
     RELEASE,
     SEQ_CST,
-    compiler_fence,
     fence,
     load_u16,
     load_u32,
     load_u64,
-    prefetch,
+    prefetch_write,
     store_u16,
     store_u32,
 )
-from cython.cimports.virtio.memory.table import GuestMemory, Region, locate, log_write, memory_gone
+from cython.cimports.virtio.memory.table import GuestMemory, log_write, memory_gone
 from cython.cimports.virtio.virtqueue.queue import (
     LONGEST_TABLE,
     RING_ADDRESS,
@@ -38,6 +36,7 @@ from cython.cimports.virtio.virtqueue.queue import (
     RING_TOO_MANY_OUTSTANDING,
     Chain,
     DeviceQueue,
+    bring_chain_nearer,
     bring_nearer,
     chain_append,
     chain_log,
@@ -122,8 +121,7 @@ class PackedDeviceQueue(DeviceQueue):
         if self.fault != RING_OK:
             return self.fault
         self.missing = False
-        if self.indirect:
-            self.look_ahead(limit)
+        self.look_ahead(limit)
         while count < limit:
             # The flags first: the rest of the descriptor was written before them.
             flags: uint16_t = load_u16(cython.address(self.ring[self.avail.index].flags), ACQUIRE)
@@ -138,7 +136,7 @@ class PackedDeviceQueue(DeviceQueue):
                 chain_recycle(self, chain)
                 break
             self.admit(chain)
-            prefetch(chain.segments[0].iov_base)
+            bring_chain_nearer(chain)
             chains[count] = chain
             count += 1
         if memory_gone(self.table):
@@ -146,15 +144,27 @@ class PackedDeviceQueue(DeviceQueue):
         return count if count != 0 else fault
 
     def look_ahead(self, limit: cython.int) -> cython.void:
-        """Have the next indirect tables fetched, all at the same time.
+        """Have the next descriptors and their indirect tables fetched, all at the same time.
 
-        Another processor wrote them: one after the other, each would be waited for.
+        Another processor wrote them: one after the other, each would be waited for. The descriptors are
+        fetched to be written, as they will be, unless the driver may be still at work on them.
         """
         place: Position = self.avail
+        last: Position = self.avail
+        flags: uint16_t
+        i: cython.int
+        if cython.cast(uint32_t, limit) <= self.size:
+            advance(cython.address(last), limit - 1, self.size)
+            flags = load_u16(cython.address(self.ring[last.index].flags), RELAXED)
+            if (flags & DESC_MARKS) == avail_marks(last):
+                for i in range(0, limit, 4):  # descriptors in a cache line
+                    prefetch_write(cython.address(self.ring[(self.avail.index + i) % self.size]))
+        if not self.indirect:
+            return
         _: cython.int
         for _ in range(limit):
             descriptor: cython.pointer[Descriptor] = cython.address(self.ring[place.index])
-            flags: uint16_t = load_u16(cython.address(descriptor.flags), ACQUIRE)
+            flags = load_u16(cython.address(descriptor.flags), ACQUIRE)
             if (flags & DESC_MARKS) != avail_marks(place):
                 return
             if flags & DESC_INDIRECT:
@@ -229,22 +239,28 @@ class PackedDeviceQueue(DeviceQueue):
 
     def walk_indirect(self, chain: cython.pointer[Chain], address: uint64_t, length: uint32_t) -> cython.int:
         """Collect an indirect table: every entry, of whose flags only WRITE counts (2.8.7)."""
-        entry: Descriptor
+        run: uint64_t = 0
+        offset: uint64_t = 0
+        copy = cython.declare(cython.char[DESC_BYTES])
         if length == 0 or length % DESC_BYTES != 0:
             return self.stop(RING_INDIRECT_SIZE, length)
         if length // DESC_BYTES > max(self.size, LONGEST_TABLE):
             return self.stop(RING_LOOP, self.avail.index)
         if address + (length - 1) < address:
             return self.stop(RING_ADDRESS_WRAPS, address)
-        end: uint64_t = address + length
-        while address != end:
-            fault: cython.int = self._gather(address, cython.address(entry))
+        place: cython.p_char = self.readable_run(address, length, cython.address(run))
+        if place == cython.NULL:
+            return self.stop(RING_IOTLB_MISS if self.table.iotlb else RING_ADDRESS, address)
+        while offset != length:
+            fault: cython.int = RING_OK
+            if run != length:
+                fault = self.gather(address + offset, copy, DESC_BYTES)
             if fault == RING_OK:
-                writable: cython.bint = (entry.flags & DESC_WRITE) != 0
-                fault = chain_append(self, chain, entry.address, entry.length, writable)
+                found = copy_descriptor(place + offset if run == length else copy)
+                fault = chain_append(self, chain, found.address, found.length, found.flags & DESC_WRITE != 0)
             if fault != RING_OK:
                 return fault
-            address += DESC_BYTES
+            offset += DESC_BYTES
         return RING_OK
 
     # -- giving back
@@ -324,23 +340,6 @@ class PackedDeviceQueue(DeviceQueue):
         """Record in the dirty log that a descriptor was written."""
         if self.table.log != cython.NULL:
             log_write(self.table, cython.cast(cython.p_char, descriptor), DESC_BYTES)
-
-    def _gather(self, address: uint64_t, entry: cython.pointer[Descriptor]) -> cython.int:
-        """Copy a table's descriptor, which may lie in two regions. 0 or what `stop` made of it."""
-        done: uint64_t = 0
-        while done < DESC_BYTES:
-            region: cython.pointer[Region] = locate(self.table, address + done)
-            if region == cython.NULL or not region.readable:
-                self.missing_write = False
-                fault: cython.int = RING_IOTLB_MISS if self.table.iotlb else RING_ADDRESS
-                return self.stop(fault, address + done)
-            offset: uint64_t = address + done - region.guest
-            run: uint64_t = min(region.size - offset, DESC_BYTES - done)
-            memcpy(cython.cast(cython.p_char, entry) + done, region.host + offset, run)
-            done += run
-        # What is judged from here on is the copy: the driver may go on writing to the table.
-        compiler_fence(SEQ_CST)
-        return RING_OK
 
 
 def position_of(index: uint32_t, wrap: cython.bint, size: uint32_t) -> Position:

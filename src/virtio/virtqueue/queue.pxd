@@ -11,7 +11,7 @@ cimport cython
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from posix.uio cimport iovec
 
-from virtio.memory.atomic cimport prefetch
+from virtio.memory.atomic cimport prefetch, prefetch_write
 from virtio.memory.table cimport GuestMemory, Region, Table, locate, log_write
 
 
@@ -124,6 +124,12 @@ cdef class DeviceQueue:
     cdef void recycle(self, Chain *chain) noexcept nogil
     # Append guest bytes as one or more segments, translated and checked. 0 or a RingFault.
     cdef int append(self, Chain *chain, uint64_t address, uint32_t length, bint writable) noexcept nogil
+    # Where guest bytes are, and how many of them lie there together; NULL if they may not be read.
+    @cython.final
+    cdef char *readable_run(self, uint64_t address, uint64_t length, uint64_t *run) noexcept nogil
+    # Copy guest bytes that may lie in several regions. 0 or a RingFault.
+    @cython.final
+    cdef int gather(self, uint64_t address, char *copy, uint64_t length) noexcept nogil
     # With IN_ORDER: cut those beyond `outstanding` off the list of outstanding chains.
     cdef void forget_newest(self) noexcept nogil
     # Stop for good: remember why and return it. An I/O TLB miss is remembered but stops nothing.
@@ -209,6 +215,14 @@ cdef inline void bring_nearer(const Table *table, uint64_t address) noexcept nog
     cdef Region *region = locate(table, address)
     if region != NULL:
         prefetch(region.host + (address - region.guest))
+
+
+cdef inline void bring_chain_nearer(const Chain *chain) noexcept nogil:
+    """Have the start of a chain that was just taken fetched, the way it will be used."""
+    if chain.readable != 0:
+        prefetch(chain.segments[0].iov_base)
+    else:
+        prefetch_write(chain.segments[0].iov_base)
 
 
 cdef inline int chain_append(
