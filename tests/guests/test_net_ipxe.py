@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from outside import Nic, Outside, serve_files, until
+from outside import Nic, Outside, outside, serve_files, until
 
 from virtio import vm
 from virtio.devices.net import Net
@@ -69,9 +69,9 @@ def write_initrd(path: Path) -> None:
 
 
 @contextmanager
-def boot_server(outside: Outside, folder: Path) -> Iterator[None]:
+def boot_server(world: Outside, folder: Path) -> Iterator[None]:
     """DHCP and TFTP at the tap; also a router of IPv6, for whose word iPXE would wait long."""
-    enter = ["nsenter", f"--net={outside.netns}"]
+    enter = ["nsenter", f"--net={world.netns}"]
     subprocess.run([*enter, "ip", "addr", "add", "2001:db8::1/64", "dev", "t0", "nodad"], check=True)
     options = (
         "--conf-file=/dev/null --keep-in-foreground --log-facility=- --user=root --pid-file= --leasefile-ro "
@@ -98,13 +98,13 @@ def test_linux_is_booted_over_the_legacy_interface(tmp_path: Path) -> None:
     served.mkdir()
     write_initrd(served / "initrd")
     with ExitStack() as exits:
-        outside = exits.enter_context(closing(Outside(tmp_path)))
-        link = exits.enter_context(closing(open_link(f"tap:t0?netns={outside.netns}&address={HERE}/24")))
+        world = exits.enter_context(outside(tmp_path))
+        link = exits.enter_context(closing(open_link(f"tap:t0?netns={world.netns}&address={HERE}/24")))
         nic = exits.enter_context(Net(link))
-        files = serve_files(outside.socket(), {"/vmlinuz": kernel}, (HERE, 0))
+        files = serve_files(world.socket(), {"/vmlinuz": kernel}, (HERE, 0))
         exits.callback(files.close)
         (served / "boot.ipxe").write_text(SCRIPT.format(here=HERE, port=files.port, parameters=PARAMETERS))
-        exits.enter_context(boot_server(outside, served))
+        exits.enter_context(boot_server(world, served))
         server = exits.enter_context(Server())
         server.add(nic, str(tmp_path / "s"))
         server.start()
