@@ -91,13 +91,15 @@ def socket_path() -> Iterator[str]:
 
 @contextmanager
 def running(
-    command: Sequence[str], socket: str, *, cores: int = 1, patience: float = 20.0
+    command: Sequence[str], socket: str, *, cores: int | None = 1, patience: float = 20.0
 ) -> Iterator[Backend]:
-    """Run ``command`` on the back-end's cores, from when it listens on ``socket`` until the block ends."""
+    """Run ``command`` on the back-end's cores, from when it listens on ``socket`` until the block ends.
+
+    ``cores`` of them; None: wherever the kernel likes.
+    """
+    where = CORES if cores is None else BACKEND_CORES[:cores]
     with tempfile.TemporaryFile() as talk:
-        process = subprocess.Popen(
-            command, stdout=talk, stderr=talk, preexec_fn=lambda: pinned(BACKEND_CORES[:cores])
-        )
+        process = subprocess.Popen(command, stdout=talk, stderr=talk, preexec_fn=lambda: pinned(where))
         try:
             deadline = time.monotonic() + patience
             while not is_listening(socket):

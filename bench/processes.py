@@ -32,6 +32,12 @@ def innermost(pid: int) -> int:
     return pid
 
 
+def descendants(pid: int) -> list[int]:
+    """The children of a process, their children, and so on."""
+    children = _children(pid)
+    return children + [one for child in children for one in descendants(child)]
+
+
 def _children(pid: int) -> list[int]:
     return [
         int(child)

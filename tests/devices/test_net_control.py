@@ -30,11 +30,24 @@ ALL = (1 << 64) - 1
 PAIRS = 4
 
 
+class Spreader(NullLink):
+    """A link that can follow flows over up to ``most`` queues."""
+
+    def __init__(self, most: int = 0) -> None:
+        super().__init__()
+        self.most = most
+        self.used = 0
+
+    def use_queues(self, count: int) -> bool:
+        self.used = count
+        return count <= self.most
+
+
 class RecordingNic(Nic):
     """A NIC that remembers what it was told."""
 
-    def __init__(self) -> None:
-        super().__init__(NullLink(), PAIRS)
+    def __init__(self, link: NullLink) -> None:
+        super().__init__(link, PAIRS)
         self.told: dict[str, Any] = {}
 
     def set_filter(self, filter: Any) -> None:
@@ -57,10 +70,11 @@ class RecordingNic(Nic):
 class Bench:
     """The parts of a device behind its control queue."""
 
-    def __init__(self, features: int = ALL) -> None:
+    def __init__(self, features: int = ALL, spreads: int = 0) -> None:
+        self.link = Spreader(spreads)
         self.nic = RecordingNic.__new__(RecordingNic)
         self.nic.told = {}
-        self.nic.__init__()  # type: ignore[misc]
+        self.nic.__init__(self.link)  # type: ignore[misc]
         self.macs: list[bytes] = []
         self.disabled: set[int] = set()
         self.changed: list[int] = []
@@ -300,6 +314,25 @@ def test_pairs(bench: Bench) -> None:
     bench.ok(ctrl.CTRL_MQ, ctrl.CTRL_MQ_VQ_PAIRS_SET, le16(1))
     assert bench.nic.told["pairs"] == 1
     assert bench.nic.told["steering"] is None
+
+
+def test_a_link_is_told_how_many_queues_are_used_and_may_follow_flows_itself() -> None:
+    bench = Bench(spreads=3)
+    assert bench.link.used == 1
+    bench.ok(ctrl.CTRL_MQ, ctrl.CTRL_MQ_VQ_PAIRS_SET, le16(3))
+    assert bench.link.used == 3
+    assert bench.nic.told["steering"] is None  # a frame stays with the queue that it came for
+    bench.ok(ctrl.CTRL_MQ, ctrl.CTRL_MQ_VQ_PAIRS_SET, le16(4))
+    assert bench.link.used == 4
+    assert isinstance(bench.nic.told["steering"], FlowSteering)
+    bench.ok(ctrl.CTRL_MQ, ctrl.CTRL_MQ_RSS_CONFIG, rss(table=(0, 2), max_tx_vq=2))
+    assert bench.link.used == 3
+    assert isinstance(bench.nic.told["steering"], RssSteering)
+    bench.ok(ctrl.CTRL_MQ, ctrl.CTRL_MQ_HASH_CONFIG, hash_config(spec.HASH_TYPE_IPv4))
+    assert bench.link.used == 2
+    assert isinstance(bench.nic.told["steering"], FlowSteering)  # which reports hashes
+    bench.start(ALL)
+    assert bench.link.used == 1
 
 
 @pytest.mark.parametrize("data", [b"", le16(0), le16(PAIRS + 1), le16(0x8000), le16(1, 0)])

@@ -16,14 +16,14 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from outside import Nic, Outside, serve_files
+from outside import Nic, Outside, outside, serve_files, until
 
 from virtio import vm
 from virtio.devices.net import Net
 from virtio.network import open_link
 from virtio.spec.features import VERSION_1
 from virtio.vhost_user.server import Server
-from virtio.vm import kernels, programs
+from virtio.vm import kernels, programs, qemu
 from virtio.vm.cpio import Archive
 
 ROM = Path("/usr/lib/ipxe/qemu/efi-virtio.rom")
@@ -43,13 +43,14 @@ pytestmark = [
 
 HERE, THERE = "203.0.113.1", "203.0.113.9"
 PAYLOAD = random.Random(6).randbytes(300_001)
+PARAMETERS = " ".join(qemu.KERNEL_PARAMETERS)
 INIT = b"""#!/bin/busybox sh
 set -- $(/bin/busybox sha256sum /payload)
 echo "arrived: $1"
 /bin/busybox poweroff -f
 """
 SCRIPT = """#!ipxe
-kernel http://{here}:{port}/vmlinuz initrd=initrd console=ttyS0 quiet panic=-1
+kernel http://{here}:{port}/vmlinuz initrd=initrd {parameters}
 initrd tftp://{here}/initrd
 boot
 """
@@ -68,14 +69,16 @@ def write_initrd(path: Path) -> None:
 
 
 @contextmanager
-def boot_server(outside: Outside, folder: Path) -> Iterator[None]:
-    """DHCP and TFTP at the tap."""
+def boot_server(world: Outside, folder: Path) -> Iterator[None]:
+    """DHCP and TFTP at the tap; also a router of IPv6, for whose word iPXE would wait long."""
+    enter = ["nsenter", f"--net={world.netns}"]
+    subprocess.run([*enter, "ip", "addr", "add", "2001:db8::1/64", "dev", "t0", "nodad"], check=True)
     options = (
         "--conf-file=/dev/null --keep-in-foreground --log-facility=- --user=root --pid-file= --leasefile-ro "
         f"--port=0 --interface=t0 --bind-interfaces --dhcp-range={THERE},{THERE},1h --dhcp-boot=boot.ipxe "
-        f"--enable-tftp --tftp-root={folder}"
+        f"--enable-tftp --tftp-root={folder} --no-ping --enable-ra --dhcp-range=2001:db8::,ra-only"
     )
-    command = ["nsenter", f"--net={outside.netns}", str(DNSMASQ), *options.split()]
+    command = [*enter, str(DNSMASQ), *options.split()]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert server.stderr is not None
@@ -95,24 +98,23 @@ def test_linux_is_booted_over_the_legacy_interface(tmp_path: Path) -> None:
     served.mkdir()
     write_initrd(served / "initrd")
     with ExitStack() as exits:
-        outside = exits.enter_context(closing(Outside(tmp_path)))
-        link = exits.enter_context(closing(open_link(f"tap:t0?netns={outside.netns}&address={HERE}/24")))
+        world = exits.enter_context(outside(tmp_path))
+        link = exits.enter_context(closing(open_link(f"tap:t0?netns={world.netns}&address={HERE}/24")))
         nic = exits.enter_context(Net(link))
-        files = serve_files(outside.socket(), {"/vmlinuz": kernel}, (HERE, 0))
+        files = serve_files(world.socket(), {"/vmlinuz": kernel}, (HERE, 0))
         exits.callback(files.close)
-        (served / "boot.ipxe").write_text(SCRIPT.format(here=HERE, port=files.port))
-        exits.enter_context(boot_server(outside, served))
+        (served / "boot.ipxe").write_text(SCRIPT.format(here=HERE, port=files.port, parameters=PARAMETERS))
+        exits.enter_context(boot_server(world, served))
         server = exits.enter_context(Server())
         server.add(nic, str(tmp_path / "s"))
         server.start()
         card = Nic(str(tmp_path / "s"), rom=True, options=",disable-modern=on,bootindex=0")
         with vm.Guest("qemu", [card], firmware=True) as guest:
-            guest.wait_console("arrived: ", timeout=100)
-            console = guest.wait_console("\n", timeout=10)
+            until(lambda: nic.nic.stats()["receive"][0]["frames"], seconds=60)
             (attachment,) = nic.attachments
             assert not attachment.features & 1 << VERSION_1
-            guest.wait(20)
-        assert f"arrived: {hashlib.sha256(PAYLOAD).hexdigest()}" in (console + guest.console)
+            guest.wait(100)
+            assert f"arrived: {hashlib.sha256(PAYLOAD).hexdigest()}" in guest.console
         (sent,), (came,) = nic.nic.stats()["transmit"], nic.nic.stats()["receive"]
         assert came["bytes"] > len(kernel) + len(PAYLOAD)
         assert sent["frames"] > 1000

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import pytest
-from outside import Nic, Outside, more, serve_files, until
+from outside import Nic, Outside, more, outside, serve_files, until
 
 from virtio import vm
 from virtio.devices.net import Net
@@ -62,20 +62,20 @@ class Scene:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("tap")
     with ExitStack() as exits:
-        outside = exits.enter_context(closing(Outside(folder)))
+        world = exits.enter_context(outside(folder))
         link = exits.enter_context(
-            closing(open_link(f"tap:t0?netns={outside.netns}&address={HERE}/24&queues={PAIRS}"))
+            closing(open_link(f"tap:t0?netns={world.netns}&address={HERE}/24&queues={PAIRS}"))
         )
         assert isinstance(link, TapLink)
         nic = exits.enter_context(Net(link, num_queues=PAIRS))
-        files = serve_files(outside.socket(), {"/file": FILE}, (HERE, 0))
+        files = serve_files(world.socket(), {"/file": FILE}, (HERE, 0))
         exits.callback(files.close)
         server = exits.enter_context(Server())
         server.add(nic, str(folder / "s"))
         server.start()
         with vm.Guest("qemu", [Nic(str(folder / "s"), PAIRS)], cpus=PAIRS, files=["ethtool"]) as guest:
             guest.run(f"ip addr add {THERE}/24 dev eth0 && ip link set eth0 up", check=True)
-            yield Scene(outside, guest, nic, link, files.port)
+            yield Scene(world, guest, nic, link, files.port)
 
 
 def test_segments_cross_whole_in_both_directions(scene: Scene) -> None:

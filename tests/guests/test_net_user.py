@@ -5,13 +5,27 @@ from __future__ import annotations
 import hashlib
 import random
 import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from outside import FAR, GUEST, HOST, NEAR, UDHCPC, Nic, Outside, more, serve_files, serve_names, until
+from outside import (
+    FAR,
+    GUEST,
+    HOST,
+    NEAR,
+    UDHCPC,
+    Nic,
+    Outside,
+    more,
+    outside,
+    serve_files,
+    serve_names,
+    until,
+)
 
 from virtio import vm
 from virtio.devices.net import Net
@@ -52,18 +66,15 @@ class Scene:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("user")
     with ExitStack() as exits:
-        try:
-            outside = exits.enter_context(closing(Outside(folder)))
-        except OSError as error:
-            pytest.skip(f"this user may make no namespaces: {error}")
-        files = serve_files(outside.socket(), {"/file": FILE}, ("0.0.0.0", 0))
+        world = exits.enter_context(outside(folder))
+        files = serve_files(world.socket(), {"/file": FILE}, ("0.0.0.0", 0))
         exits.callback(files.close)
-        exits.callback(serve_names(outside.socket(2), NAMES, ("127.0.0.1", 53)).close)  # type: ignore[arg-type]
-        yield from _boot(folder, outside, files.port, exits)
+        exits.callback(serve_names(world.socket(socket.SOCK_DGRAM), NAMES, ("127.0.0.1", 53)).close)
+        yield from _boot(folder, world, files.port, exits)
 
 
-def _boot(folder: Path, outside: Outside, port: int, exits: ExitStack) -> Iterator[Scene]:
-    user = f"user:?passt={outside.passt}&dns={HOST}&ipv6=off"
+def _boot(folder: Path, world: Outside, port: int, exits: ExitStack) -> Iterator[Scene]:
+    user = f"user:?passt={world.passt}&dns={HOST}&ipv6=off"
     free = exits.enter_context(Net(f"{user}&forward=tcp:8080:80", num_queues=PAIRS))
     fenced = exits.enter_context(Net(f"{user}&allow=files.test"))
     server = exits.enter_context(Server())
@@ -76,7 +87,7 @@ def _boot(folder: Path, outside: Outside, port: int, exits: ExitStack) -> Iterat
     ]
     with vm.Guest("qemu", devices, cpus=PAIRS, files=["ethtool"]) as guest:
         guest.run(UDHCPC, check=True)
-        yield Scene(outside, guest, free, fenced, port)
+        yield Scene(world, guest, free, fenced, port)
 
 
 @pytest.fixture

@@ -18,7 +18,9 @@ from virtio.network import (
     open_link,
     stack,
 )
+from virtio.network.allow import AllowLink
 from virtio.network.link import Link as LinkBase
+from virtio.network.policy import Policy
 from virtio.testing.wire import Wire, put_frames
 
 FRAME = bytes(range(64))
@@ -39,6 +41,10 @@ class Recorder(LinkBase):
     def set_guest_offloads(self, features: int) -> None:
         self.told.append(("offloads", features))
 
+    def use_queues(self, count: int) -> bool:
+        self.told.append(("queues", count))
+        return count == 2
+
     def on_carrier(self, tell: Callable[[bool], None] | None) -> None:
         self.told.append(("carrier", tell))
 
@@ -56,6 +62,14 @@ def make_filters(inner: Link) -> list[FilterLink]:
     return [FilterLink(inner), ImpairLink(inner), AntiSpoofLink(inner)]
 
 
+def test_the_allow_list_hands_on_the_number_of_queues() -> None:
+    inner = Recorder()
+    link = AllowLink(inner, Policy(["192.0.2.1"]))
+    assert [link.use_queues(count) for count in (1, 2)] == [False, True]
+    assert inner.told == [("queues", 1), ("queues", 2)]
+    assert not NullLink().use_queues(1)
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_properties_are_the_inner_links(number: int) -> None:
     inner = Recorder()
@@ -65,8 +79,9 @@ def test_properties_are_the_inner_links(number: int) -> None:
     assert link.stats()["frames"] == 7
     link.set_guest_offloads(0x82)
     link.on_carrier(None)
+    assert [link.use_queues(count) for count in (1, 2)] == [False, True]
     link.close()
-    assert inner.told == [("offloads", 0x82), ("carrier", None), "close"]
+    assert inner.told == [("offloads", 0x82), ("carrier", None), ("queues", 1), ("queues", 2), "close"]
     assert link.inner is inner
 
 

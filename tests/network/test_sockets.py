@@ -1,5 +1,6 @@
 """stream: and dgram: links talk to each other, lose each other and find each other again."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -65,6 +66,24 @@ def test_the_form_on_the_wire(opened: Opener, tmp_path: Path) -> None:
         for byte in data:
             peer.send(bytes([byte]))
         assert [frame.data for frame in nic.wait()] == [FRAME]
+
+
+def test_a_windowful_finds_room(opened: Opener) -> None:
+    most, default = (int(Path(f"/proc/sys/net/core/wmem_{kind}").read_text()) for kind in ("max", "default"))
+    if most < 4 * default:
+        pytest.skip("this machine lets no socket hold more than all do")
+    plain, peer = socket.socketpair()
+    with plain, peer:
+        plain.setblocking(False)
+        held = 0
+        with contextlib.suppress(BlockingIOError):
+            while plain.send(bytes(1518)):
+                held += 1
+    ours, theirs = socket.socketpair()
+    with theirs:
+        link = opened(f"stream:?fd={ours.detach()}")
+        wait_carrier(link, True)
+        assert Wire(link).send(frames(4000, 1514)) > 4 * held
 
 
 def test_a_peer_that_reads_late_loses_no_byte(opened: Opener, tmp_path: Path) -> None:

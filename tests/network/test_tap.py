@@ -211,16 +211,26 @@ def test_several_queues(namespace: Any, opened: Opener) -> None:
         for queue in range(3):
             nic.send([udp(mac, port, b"%d" % queue)], queue=queue)
         assert sorted(sock.recv(10) for _ in range(3)) == [b"0", b"1", b"2"]
-        link.use_queues(1)
+        assert link.use_queues(1)
         for other in range(40):
             sock.sendto(b"x", (GUEST, 2000 + other))
         assert len(await_udp(nic, port, 40)) == 40
         assert nic.deliver(1) == nic.deliver(2) == -errno.EAGAIN
-        link.use_queues(3)
+        assert link.use_queues(3)
+        assert not link.use_queues(4)  # follows them over its three
         for other in range(400):
             sock.sendto(b"x", (GUEST, 2000 + other))
         used = {queue for queue in range(3) if nic.deliver(queue, 1) > 0}
         assert len(used) > 1
+
+
+def test_a_tap_that_is_gone_may_be_told_anything(namespace: Any, opened: Opener) -> None:
+    link = opened(f"tap:t0?netns={namespace.path}&queues=2")
+    namespace.run("ip link del t0")
+    link.set_guest_offloads(1 << net.F_GUEST_CSUM)
+    link.use_queues(1)
+    Wire(link, 2)
+    link.use_queues(2)
 
 
 def meet_any(nic: Wire) -> bytes:
@@ -296,6 +306,7 @@ def test_macvtap(namespace: Any, opened: Opener, mode: str) -> None:
     link = opened(f"macvtap:v0?mode={mode}&netns={namespace.path}&mac=02:00:00:00:00:09&queues=2")
     assert isinstance(link, TapLink)
     assert link.interface.mac == bytes.fromhex("020000000009")
+    assert not link.use_queues(2)  # where a flow goes, no guest decides
     nic = Wire(link, 2)
     raw = inside(namespace.path, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x0300))
     with raw:

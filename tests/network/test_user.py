@@ -1,5 +1,6 @@
 """A network without privileges: passt, in its own namespace, between a guest and the host's loopback."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from virtio.network import Link, open_link
 from virtio.network.namespace import inside
 from virtio.network.packet import checksum, parse_udp
 from virtio.network.url import parse
-from virtio.network.user import arguments
+from virtio.network.user import arguments, roomy_pair
 from virtio.testing.wire import Wire
 
 Opener = Callable[[str], Link]
@@ -196,6 +197,25 @@ def test_passt_ends_and_comes_back_and_ends_with_us(passt: Path, opened: Opener)
     link.close()
     assert children() == []
     assert not link.up
+
+
+def test_passt_may_send_by_the_windowful() -> None:
+    held = []
+    for ends in (socket.socketpair(), roomy_pair()):
+        count = 0
+        for end in ends:
+            end.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                count += ends[1].send(bytes(1518))
+        held.append(count)
+        for end in ends:
+            end.close()
+    most = int(Path("/proc/sys/net/core/wmem_max").read_text())
+    default = int(Path("/proc/sys/net/core/wmem_default").read_text())
+    if most == default and os.geteuid() != 0:
+        pytest.skip("this machine lets no socket hold more than all do")
+    assert held[1] > 1.5 * held[0]
 
 
 def test_passt_says_why_it_cannot(passt: Path) -> None:

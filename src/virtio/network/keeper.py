@@ -21,6 +21,9 @@ __all__ = ["Connector", "Dialer", "Given", "Keeper", "Listener"]
 
 log = logging.getLogger("virtio.network")
 
+SEND_BUFFER = 1 << 20
+"""Bytes, if the machine allows: a guest sends by the windowful, and what finds no room is lost."""
+
 DRAIN_SECONDS = 0.2
 """How long what a peer sent before it hung up may take to be fetched."""
 
@@ -190,6 +193,8 @@ class Keeper:
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        elif sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < SEND_BUFFER:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # TCP's grows by itself
         self._link.plug(sock.fileno())
         self._link.set_carrier(True)
         try:

@@ -116,7 +116,7 @@ def _while_it_exists() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno != errno.EBADFD:
+        if error.errno not in (errno.EBADFD, errno.EINVAL):
             raise
 
 

@@ -21,7 +21,7 @@ from virtio.network.options import flag, number, several
 from virtio.network.stream import StreamLink
 from virtio.network.url import Location
 
-__all__ = ["Passt", "arguments", "open_user"]
+__all__ = ["Passt", "arguments", "open_user", "roomy_pair"]
 
 log = logging.getLogger("virtio.network.user")
 
@@ -53,7 +53,7 @@ class Passt(Dialer):
 
     def run(self) -> socket.socket:
         """Start it, and wait until it serves. NetworkError with its last words if it does not."""
-        ours, theirs = _roomy_pair()
+        ours, theirs = roomy_pair()
         try:
             with theirs:
                 self._process = subprocess.Popen(
@@ -134,7 +134,7 @@ class Passt(Dialer):
         return status
 
 
-def _roomy_pair() -> tuple[socket.socket, socket.socket]:
+def roomy_pair() -> tuple[socket.socket, socket.socket]:
     """Two connected sockets that hold much: passt drops what finds no room, and sends by the windowful."""
     pair = socket.socketpair()
     for end in pair:
