@@ -126,9 +126,10 @@ class Transmitter(QueueWorker):
     def drain(self):
         """What the driver was not told yet it is told before the queue stops."""
         QueueWorker.drain(self)
+        if atomic.load_int(cython.address(self.abandoned), atomic.ACQUIRE) != 0:
+            return
         if self.delay is not None and self.delay.end():
-            if not atomic.load_int(cython.address(self.abandoned), atomic.ACQUIRE):
-                QueueWorker.notify(self)
+            QueueWorker.notify(self)
 
     # Frames.
 
