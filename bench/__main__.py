@@ -15,8 +15,10 @@ import blk
 import callgrind
 import handler
 import instructions
+import net
 import peers
 import service
+import testpmd
 from backends import BACKEND_CORES, GENERATOR_CORES
 from options import PARTS, Plan, add_options, plan_of
 from output import write_all
@@ -37,6 +39,7 @@ def circumstances(plan: Plan) -> dict[str, str]:
         "python": platform.python_version(),
         "pyvirtio": version("pyvirtio"),
         "storage daemon": (peers.version_line(peer) or peer) if peer else "none",
+        "testpmd": testpmd.version(plan.testpmd) or "none",
         "runs": f"medians of {plan.rounds}, {plan.seconds:g} s each",
     }
 
@@ -54,6 +57,8 @@ def measure(plan: Plan, parts: list[str], *, quick: bool) -> dict[str, Any]:
         results["instructions"] = instructions.measure()
     if "blk" in parts:
         results["blk"] = blk.measure(plan)
+    if "net" in parts and testpmd.command_line(plan.testpmd):
+        results["net"] = net.measure(plan)
     return results
 
 

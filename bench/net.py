@@ -1,8 +1,9 @@
-"""A NIC served by pyvirtio and by DPDK's vhost library, in turn, with DPDK's virtio driver as the guest.
+"""A NIC's device and its driver, pyvirtio's and DPDK's, and a switch between two.
 
-Each run starts one device on core 0 and one driver (`dpdk-testpmd` with net_virtio_user) on core 1, both
-busy. The devices take turns within each round; printed is the median of the rounds (the best where the driver
-sends alone, as its speed jumps from run to run), and the ratio.
+One device runs on one core and one driver on another, both busy. Measured are, by turns within each round,
+DPDK's net_vhost with its net_virtio_user, pyvirtio's device (`virtio net`) with net_virtio_user, and net_vhost
+with pyvirtio's driver (`virtio.drivers.run_net_load`). What is printed is the median of the rounds (the best
+where the driver sends alone, as its speed jumps from run to run), and the ratios to DPDK with itself.
 """
 
 from __future__ import annotations
@@ -10,215 +11,221 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pty
-import re
-import select
-import shlex
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from backends import BACKEND_CPU, GENERATOR_CPU, running, socket_path
-from processes import innermost
-from tables import table
-from virtio import serve
-from virtio.devices.net import Net
+from backends import BACKEND_CORES, GENERATOR_CORES, HERE, VIRTIO, running, socket_path
+from options import Plan, add_options, plan_of
+from output import write_all
+from processes import cpu_seconds, innermost, real_time
+from testpmd import PROGRAM, VARIABLE, Testpmd, command_line
 
-OURS, PEER = "pyvirtio", "dpdk vhost"
-EAL = ["--no-huge", "-m", "512", "--no-pci", "--no-telemetry"]
-PATIENCE = 20.0  # seconds for an answer
-SHOWN = re.compile(r"[RT]x-pps:\s+(\d+)")
+DPDK, DEVICE, DRIVER, SWITCH = "dpdk", "device", "driver", "switch"
+SIZES = (64, 1500)
+FEATURES = "mrg_rxbuf=1,in_order=1"  # of net_virtio_user
+RING = 1024
+IN_FLIGHT = 512  # frames that are looped
+WARM = 0.1  # seconds
 
 
 @dataclass(frozen=True)
 class Way:
-    """A direction: our link, and what testpmd does as the driver and as the device."""
+    """A direction: our link, what our driver does, and what testpmd does as the driver and as the device."""
 
+    name: str
     link: str
+    load: dict[str, Any]
     driver: str
     device: str
     begin: str = "start"
     sends: bool = False  # the driver does, alone
 
 
-WAYS = {
-    "host to guest": Way("flood:?size={size}&burst=32", "rxonly", "txonly"),
-    "guest to host": Way("null:", "txonly", "rxonly", sends=True),
-    "looped": Way("loop:", "io", "io", begin="start tx_first 16"),
-}
+WAYS = (
+    Way("host to guest", "flood:?size={size}&burst=32", {"receive": True}, "rxonly", "txonly"),
+    Way("guest to host", "null:", {"send": True}, "txonly", "rxonly", sends=True),
+    Way(
+        "looped", "loop:", {"echo": True, "inject": IN_FLIGHT}, "io", "io",
+        begin=f"start tx_first {IN_FLIGHT // 32}",
+    ),
+)  # fmt: skip
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    """Say what may be chosen."""
-    parser.add_argument("--quick", action="store_true", help="one short round: does it work?")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default 5)")
-    parser.add_argument("--seconds", type=float, default=0.8, help="how long each time (default 0.8)")
-    parser.add_argument("--testpmd", metavar="COMMAND", default="dpdk-testpmd")
-    parser.add_argument(
-        "--features", default="mrg_rxbuf=1,in_order=1", help="of net_virtio_user (default %(default)s)"
-    )
-    parser.add_argument(
-        "--real-time", action="store_true", help="both before all else on their cores, while it is measured"
-    )
-    parser.add_argument("--only", metavar="TEXT", default="", help="workloads whose name contains this")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+@dataclass(frozen=True)
+class Workload:
+    """One line of the table."""
+
+    way: Way
+    size: int
+    packed: bool
+
+    @property
+    def name(self) -> str:
+        """What ``--only`` looks at."""
+        return f"{self.way.name} {self.size} B {'packed' if self.packed else 'split'}"
 
 
-class Testpmd:
-    """A running testpmd that takes commands."""
+WORKLOADS = tuple(Workload(way, size, packed) for way in WAYS for size in SIZES for packed in (False, True))
 
-    def __init__(self, program: str, vdev: str, core: int, mode: str, size: int) -> None:
-        other = GENERATOR_CPU if core == BACKEND_CPU else BACKEND_CPU
-        command = [
-            *shlex.split(program), *EAL, "-l", f"{BACKEND_CPU},{GENERATOR_CPU}", "--main-lcore", str(other),
-            f"--file-prefix=virtio-bench-{os.getpid()}-{core}", f"--vdev={vdev}", "--", "-i",
-            f"--forward-mode={mode}", f"--txpkts={size}", "--port-topology=loop", "--no-flush-rx",
-            "--total-num-mbufs=32768",
-        ]  # fmt: skip
-        ours, theirs = pty.openpty()  # into a pipe it would write what it has to say only at its end
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=theirs, stderr=theirs, preexec_fn=os.setsid
+
+@dataclass
+class Bench:
+    """One measurement of all that was chosen."""
+
+    plan: Plan
+    program: Sequence[str]
+
+    def measure(self) -> dict[str, Any]:
+        """{"workloads": {name: frames a second of each side}, "switch": ..., "idle": percent of a core}."""
+        found: dict[str, Any] = {"workloads": {}, "switch": {}}
+        for each in WORKLOADS:
+            if self.plan.takes(each.name):
+                runs = self._rounds(
+                    each.name, (DPDK, DEVICE, DRIVER), lambda side, one=each: self.run(side, one)
+                )
+                found["workloads"][each.name] = _chosen(runs, best=each.way.sends)
+        for size in SIZES:
+            name = f"switch {size} B"
+            if self.plan.takes(name):
+                runs = self._rounds(name, (DPDK, SWITCH), lambda side, bytes=size: self.forward(side, bytes))
+                found["switch"][name] = _chosen(runs, best=False)
+        if self.plan.takes("idle"):
+            found["idle"] = self.idle()
+        return found
+
+    def _rounds(self, name: str, sides: Sequence[str], run: Any) -> dict[str, list[float]]:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        runs: dict[str, list[float]] = {side: [] for side in sides}
+        for _ in range(self.plan.rounds):
+            for side in sides:
+                runs[side].append(run(side))
+        return runs
+
+    def run(self, side: str, workload: Workload) -> float:
+        """Start a device and a driver and let them run: frames each second, at the driver."""
+        with socket_path() as socket, self._device(side, workload, socket) as device:
+            if side == DRIVER:
+                return self._our_driver(workload, socket, device)
+            return self._their_driver(workload, socket, device)
+
+    @contextmanager
+    def _device(self, side: str, workload: Workload, socket: str) -> Iterator[int]:
+        """The device that listens on ``socket``: its process."""
+        if side == DEVICE:
+            command = virtio_net(workload.way.link.format(size=workload.size), socket)
+            with running(command, socket) as backend:
+                yield backend.pid
+            return
+        vdev = f"net_vhost0,iface={socket},queues=1"
+        with self._testpmd([vdev], BACKEND_CORES[0], workload.way.device, workload.size) as peer:
+            peer.do("start")
+            yield innermost(peer.process.pid)
+
+    def _their_driver(self, workload: Workload, socket: str, device: int) -> float:
+        vdev = f"net_virtio_user0,path={socket},queues=1,queue_size={RING},packed_vq={workload.packed:d},{FEATURES}"
+        with self._testpmd([vdev], GENERATOR_CORES[0], workload.way.driver, workload.size) as driver:
+            driver.do(workload.way.begin)
+            time.sleep(WARM)
+            with self._hurried(device, innermost(driver.process.pid)):
+                return float(max(driver.rates(self.plan.seconds)))
+
+    def _our_driver(self, workload: Workload, socket: str, device: int) -> float:
+        load = {"size": workload.size, "seconds": self.plan.seconds, **workload.way.load}
+        settings = {
+            "cpus": [GENERATOR_CORES[0]], "load": load, "connect": {"packed": workload.packed}, "warm": WARM,
+            "pids": [device] if self.plan.real_time else [],
+        }  # fmt: skip
+        figures = frames(socket, settings)
+        return figures["sent" if workload.way.sends else "received"]
+
+    def forward(self, side: str, size: int) -> float:
+        """Frames each second through a switch with two ports on one core: both ways together."""
+        with socket_path() as socket, self._switch(side, size, [f"{socket}-{n}" for n in range(2)]) as device:
+            vdevs = [
+                f"net_virtio_user{n},path={socket}-{n},queues=1,queue_size={RING},{FEATURES}"
+                for n in range(2)
+            ]
+            with self._testpmd(vdevs, GENERATOR_CORES[0], "io", size, paired=True) as driver:
+                driver.do(WAYS[-1].begin)
+                time.sleep(WARM)
+                with self._hurried(*device, innermost(driver.process.pid)):
+                    return float(sum(driver.rates(self.plan.seconds, port)[0] for port in range(2)))
+
+    @contextmanager
+    def _switch(self, side: str, size: int, sockets: Sequence[str]) -> Iterator[list[int]]:
+        if side == SWITCH:
+            command = [sys.executable, str(HERE / "switched.py"), *sockets]
+            with running(command, sockets[-1]) as backend:
+                yield [backend.pid]
+            return
+        vdevs = [f"net_vhost{n},iface={socket},queues=1" for n, socket in enumerate(sockets)]
+        with self._testpmd(vdevs, BACKEND_CORES[0], "io", size, paired=True) as peer:
+            peer.do("start")
+            yield [innermost(peer.process.pid)]
+
+    def idle(self) -> dict[str, float]:
+        """Percent of a core that our device and our driver use when nothing happens; DPDK's two spin."""
+        with socket_path() as socket, running(virtio_net("loop:", socket), socket) as backend:
+            load = {"echo": True, "inject": IN_FLIGHT, "seconds": WARM}
+            settings = {"load": load, "idle": self.plan.seconds * 2, "pids": [backend.pid]}
+            return frames(socket, settings)
+
+    def _hurried(self, *pids: int) -> Any:
+        return real_time(os.getpid(), *pids) if self.plan.real_time else nullcontext()
+
+    def _testpmd(
+        self, vdevs: Sequence[str], core: int, mode: str, size: int, *, paired: bool = False
+    ) -> Testpmd:
+        other = GENERATOR_CORES[0] if core == BACKEND_CORES[0] else BACKEND_CORES[0]
+        return Testpmd(
+            self.program,
+            vdevs,
+            mode=mode,
+            core=core,
+            main_core=other,
+            size=size,
+            descriptors=RING,
+            paired=paired,
         )
-        os.close(theirs)
-        self.talk = ours
-        self.rest = ""
-        self.wait_for("testpmd> ")
-
-    def wait_for(self, end: str) -> str:
-        """What it prints up to ``end``. Raises RuntimeError with it if it ends before."""
-        text, self.rest = self.rest, ""
-        deadline = time.monotonic() + PATIENCE
-        while end not in text:
-            ready, _, _ = select.select([self.talk], [], [], max(0.0, deadline - time.monotonic()))
-            try:
-                more = os.read(self.talk, 4096) if ready else b""
-            except OSError:  # what a terminal says when the other end is gone
-                more = b""
-            if not more:
-                self.process.kill()
-                raise RuntimeError(f"testpmd ended, or did not answer:\n{text}")
-            text += more.decode(errors="replace").replace("\r", "")
-        text, _, self.rest = text.partition(end)
-        return text
-
-    def do(self, command: str) -> str:
-        """Carry out one command."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{command}\n".encode())
-        self.process.stdin.flush()
-        return self.wait_for("testpmd> ")
-
-    def rate(self, seconds: float) -> float:
-        """Frames each second, received or sent, whichever are more."""
-        self.do("show port stats 0")
-        time.sleep(seconds)
-        return float(max(int(found) for found in SHOWN.findall(self.do("show port stats 0"))))
-
-    def close(self) -> None:
-        """End it."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"quit\n")
-        self.process.stdin.close()
-        try:
-            self.wait_for("Bye...")
-        except RuntimeError:
-            self.process.kill()
-        self.process.wait()
-        os.close(self.talk)
 
 
-@contextmanager
-def real_time(*processes: int) -> Iterator[None]:
-    """Let these processes' threads run before all others for the time of the block."""
-    threads = [int(name) for process in processes for name in os.listdir(f"/proc/{process}/task")]
-    for thread in threads:
-        # The main threads, which take the commands, before those that are busy all the time.
-        os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(2 if thread in processes else 1))
-    try:
-        yield
-    finally:
-        for thread in threads:
-            with suppress(ProcessLookupError):
-                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+def virtio_net(link: str, socket: str) -> list[str]:
+    """The command line of our device."""
+    return [*VIRTIO, "net", link, "--queue-size", str(RING), "--socket-path", socket]
 
 
-@contextmanager
-def device(name: str, arguments: argparse.Namespace, way: Way, size: int, socket: str) -> Iterator[int]:
-    """One of the two devices, listening on ``socket``: its process."""
-    if name == OURS:
-        command = [sys.executable, __file__, "--serve", way.link.format(size=size), socket]
-        with running(command, socket) as backend:
-            yield backend.pid
-        return
-    peer = Testpmd(arguments.testpmd, f"net_vhost0,iface={socket},queues=1", BACKEND_CPU, way.device, size)
-    try:
-        peer.do("start")
-        yield innermost(peer.process.pid)
-    finally:
-        peer.close()
+def frames(socket: str, settings: dict[str, Any]) -> dict[str, float]:
+    """Our driver, in a process of its own. See frames.py."""
+    command = [sys.executable, str(HERE / "frames.py"), socket, json.dumps(settings)]
+    result: dict[str, float] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    return result
 
 
-def one_run(
-    name: str, arguments: argparse.Namespace, way: Way, size: int, packed: bool, seconds: float
-) -> float:
-    """Start a device and a driver, and let them run. Frames each second."""
-    with socket_path() as socket, device(name, arguments, way, size, socket) as served:
-        vdev = f"net_virtio_user0,path={socket},queues=1,queue_size=1024,packed_vq={packed:d}"
-        driver = Testpmd(arguments.testpmd, f"{vdev},{arguments.features}", GENERATOR_CPU, way.driver, size)
-        try:
-            driver.do(way.begin)
-            time.sleep(0.1)
-            hurried = (served, innermost(driver.process.pid)) if arguments.real_time else ()
-            with real_time(*hurried):
-                return driver.rate(seconds)
-        finally:
-            driver.close()
+def _chosen(runs: dict[str, list[float]], *, best: bool) -> dict[str, Any]:
+    choose = max if best else statistics.median
+    return {"rates": {side: choose(each) for side, each in runs.items()}, "runs": runs}
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All chosen workloads: {workload: {device: frames each second}}."""
-    rounds, seconds = (1, 0.3) if arguments.quick else (arguments.rounds, arguments.seconds)
-    results: dict[str, Any] = {}
-    for title, way in WAYS.items():
-        for size in (64, 1500):
-            for packed in (False, True):
-                workload = f"{title} {size} B {'packed' if packed else 'split'}"
-                if arguments.only not in workload:
-                    continue
-                print(f"{workload} ...", file=sys.stderr, flush=True)
-                runs: dict[str, list[float]] = {OURS: [], PEER: []}
-                for _ in range(rounds):
-                    for name, each in runs.items():
-                        each.append(one_run(name, arguments, way, size, packed, seconds))
-                choose = max if way.sends else statistics.median
-                results[workload] = {name: choose(each) for name, each in runs.items()}
-    return results
-
-
-def report(results: dict[str, Any]) -> str:
-    """The table."""
-    rows = [
-        (workload, f"{by[OURS] / 1e6:.2f}", f"{by[PEER] / 1e6:.2f}", f"{by[OURS] / max(by[PEER], 1):.2f}")
-        for workload, by in results.items()
-    ]
-    return table(("Mpps", OURS, PEER, "ratio"), rows)
+def measure(plan: Plan) -> dict[str, Any]:
+    """All chosen workloads. SystemExit where there is no DPDK."""
+    program = command_line(plan.testpmd)
+    if program is None:
+        raise SystemExit(f"{PROGRAM} is not installed, and {VARIABLE} does not say how to start it")
+    return Bench(plan, program).measure()
 
 
 def main() -> None:
-    """Measure and print; or be the device that is measured."""
-    if sys.argv[1:2] == ["--serve"]:
-        serve(Net(sys.argv[2], queue_size=1024), sys.argv[3])
-        return
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options(parser)
+    add_options(parser)
     arguments = parser.parse_args()
-    results = measure(arguments)
-    print(json.dumps(results, indent=2) if arguments.json else report(results))
+    write_all({"net": measure(plan_of(arguments))}, arguments)
 
 
 if __name__ == "__main__":

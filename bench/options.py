@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE_BYTES, QUICK_BYTES = 1 << 30, 64 << 20
-PARTS = ("blk", "handler", "service", "instructions")
+PARTS = ("blk", "handler", "service", "instructions", "net")
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Plan:
     only: str = ""
     ours_only: bool = False
     storage_daemon: str | None = None
+    testpmd: str | None = None
+    real_time: bool = False
 
     def takes(self, name: str) -> bool:
         """Whether a workload of that name is wanted."""
@@ -38,7 +40,7 @@ class Plan:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Say what may be chosen for the disk's benchmark, and for all together."""
+    """Say what may be chosen for the disk's benchmark, the NIC's, and for all together."""
     parser.add_argument("--quick", action="store_true", help="one short round on a small file: does it work?")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default 5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each time (default 1)")
@@ -48,6 +50,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file-mib", type=int, help="size of each file (default 1024)")
     parser.add_argument(
         "--storage-daemon", metavar="COMMAND", help="the peer (default: the newest installed)"
+    )
+    parser.add_argument(
+        "--testpmd", metavar="COMMAND", help="the NIC's peer (default: $VIRTIO_TESTPMD, or dpdk-testpmd)"
+    )
+    parser.add_argument(
+        "--real-time",
+        action="store_true",
+        help="NICs run before all else on their cores while they are measured",
     )
     parser.add_argument("--ours-only", action="store_true", help="no peer")
     parser.add_argument("--only", metavar="TEXT[,TEXT]", default="", help="workloads whose name contains one")
@@ -70,4 +80,6 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         only=arguments.only,
         ours_only=arguments.ours_only,
         storage_daemon=arguments.storage_daemon,
+        testpmd=arguments.testpmd,
+        real_time=arguments.real_time,
     )

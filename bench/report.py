@@ -32,6 +32,8 @@ def tables_of(results: Results) -> list[Table]:
         found.append(_service(results["service"]))
     if results.get("instructions"):
         found.append(_instructions(results["instructions"]))
+    if net := results.get("net"):
+        found += [_net(net["workloads"]), _switch(net["switch"]), _idle(net.get("idle", {}))]
     return [each for each in found if each.rows]
 
 
@@ -111,3 +113,31 @@ def _instructions(results: Mapping[str, Results]) -> Table:
     rows = [(name, f"{each['device']:.0f}", f"{each['driver']:.0f}") for name, each in results.items()]
     head = ("instructions per request", "device", "driver")
     return Table("instructions", "Instructions per request", head, rows)
+
+
+def _net(workloads: Mapping[str, Results]) -> Table:
+    head = ("Mpps", "DPDK with itself", "pyvirtio device", "ratio", "pyvirtio driver", "ratio")
+    rows = []
+    for name, each in workloads.items():
+        rates = each["rates"]
+        ours = [text for side in ("device", "driver") for text in _beside(rates[side], rates["dpdk"])]
+        rows.append((name, f"{rates['dpdk'] / 1e6:.2f}", *ours))
+    return Table("net", "A NIC: frames a second, one core each side", head, rows)
+
+
+def _switch(workloads: Mapping[str, Results]) -> Table:
+    rows = []
+    for name, each in workloads.items():
+        rates = each["rates"]
+        rows.append((name, f"{rates['dpdk'] / 1e6:.2f}", *_beside(rates["switch"], rates["dpdk"])))
+    head = ("Mpps", "DPDK", "pyvirtio", "ratio")
+    return Table("switch", "Forwarding between two NICs on one core", head, rows)
+
+
+def _beside(rate: float, peer: float) -> tuple[str, str]:
+    return f"{rate / 1e6:.2f}", f"{rate / peer:.2f}" if peer else ""
+
+
+def _idle(percents: Mapping[str, float]) -> Table:
+    rows = [(name, f"{percent:.2f} %") for name, percent in percents.items()]
+    return Table("net-idle", "A NIC without traffic", ("pyvirtio", "of a core"), rows)

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
+BENCH = HERE.parent.parent / "bench"
 
 
-def _load(name: str) -> Any:
+def _load(name: str, folder: Path = HERE) -> Any:
     """Import mode importlib keeps this folder off sys.path: bring the helper in under its own name."""
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -29,6 +30,7 @@ def _load(name: str) -> Any:
 
 
 loopback = _load("loopback")
+testpmd = _load("testpmd", BENCH)
 
 
 @pytest.fixture

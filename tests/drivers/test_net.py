@@ -34,7 +34,7 @@ def looped(path: Path, pairs: int = 1, **options: Any) -> Iterator[Net]:
     with (
         Device("loop:", num_queues=pairs, mac=MAC) as device,
         serving(device, address),
-        Net.connect(address, pairs=pairs, timeout=10.0, **options) as nic,
+        Net.connect(address, num_queues=pairs, timeout=10.0, **options) as nic,
     ):
         yield nic
 
@@ -170,7 +170,7 @@ def test_several_pairs(tmp_path: Path, packed: bool) -> None:
 def test_more_pairs_than_there_are(tmp_path: Path) -> None:
     address = str(tmp_path / "net.sock")
     with Device("loop:") as device, serving(device, address), pytest.raises(UsageError):
-        Net.connect(address, pairs=2)
+        Net.connect(address, num_queues=2)
 
 
 def test_commands_without_a_control_queue(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ COMMANDS: dict[str, str] = {
     "demo": "Show it all: a disk in Python, and real guests that use it.",
     "doctor": "Say what this machine has and lacks for virtio.",
     "explain": "Explain an error code.",
-    "io": "Read, write and measure the disk behind a vhost-user socket.",
+    "io": "Drive the disk or the NIC behind a vhost-user socket.",
     "net": "Serve a NIC.",
     "probe": "Say what is behind a vhost-user socket.",
     "rng": "Serve random numbers.",

@@ -25,7 +25,7 @@ from virtio.vhost_user.rings import RingSetup
 if TYPE_CHECKING:
     from virtio.device import Attachment
 
-__all__ = ["OFFERED", "Answer", "DeviceControl"]
+__all__ = ["OFFERED", "UNASKED", "Answer", "DeviceControl"]
 
 _F = FrontendRequest
 _P = ProtocolFeature
@@ -42,6 +42,10 @@ OFFERED = (
     | _P.STATUS.mask
 )
 """The protocol features of our back-end. SET_BACKEND_REQ_FD itself is the session's."""
+
+UNASKED = _P.INBAND_NOTIFICATIONS.mask
+"""Those that a server withholds unless told otherwise. User-Mode Linux takes in-band notifications wherever it
+can have them: each is then a message with an answer, all through the control thread."""
 
 _ALL_64 = (1 << 64) - 1
 _LOG = 1 << F_LOG_ALL

@@ -15,7 +15,7 @@ from cython.cimports.virtio.memory.atomic import (
     load_u16,
     load_u32,
     load_u64,
-    prefetch,
+    prefetch_write,
     store_u16,
     store_u32,
 )
@@ -36,6 +36,7 @@ from cython.cimports.virtio.virtqueue.queue import (
     RING_TOO_MANY_OUTSTANDING,
     Chain,
     DeviceQueue,
+    bring_chain_nearer,
     bring_nearer,
     chain_append,
     chain_log,
@@ -120,8 +121,7 @@ class PackedDeviceQueue(DeviceQueue):
         if self.fault != RING_OK:
             return self.fault
         self.missing = False
-        if self.indirect:
-            self.look_ahead(limit)
+        self.look_ahead(limit)
         while count < limit:
             # The flags first: the rest of the descriptor was written before them.
             flags: uint16_t = load_u16(cython.address(self.ring[self.avail.index].flags), ACQUIRE)
@@ -136,7 +136,7 @@ class PackedDeviceQueue(DeviceQueue):
                 chain_recycle(self, chain)
                 break
             self.admit(chain)
-            prefetch(chain.segments[0].iov_base)
+            bring_chain_nearer(chain)
             chains[count] = chain
             count += 1
         if memory_gone(self.table):
@@ -144,15 +144,27 @@ class PackedDeviceQueue(DeviceQueue):
         return count if count != 0 else fault
 
     def look_ahead(self, limit: cython.int) -> cython.void:
-        """Have the next indirect tables fetched, all at the same time.
+        """Have the next descriptors and their indirect tables fetched, all at the same time.
 
-        Another processor wrote them: one after the other, each would be waited for.
+        Another processor wrote them: one after the other, each would be waited for. The descriptors are
+        fetched to be written, as they will be, unless the driver may be still at work on them.
         """
         place: Position = self.avail
+        last: Position = self.avail
+        flags: uint16_t
+        i: cython.int
+        if cython.cast(uint32_t, limit) <= self.size:
+            advance(cython.address(last), limit - 1, self.size)
+            flags = load_u16(cython.address(self.ring[last.index].flags), RELAXED)
+            if (flags & DESC_MARKS) == avail_marks(last):
+                for i in range(0, limit, 4):  # descriptors in a cache line
+                    prefetch_write(cython.address(self.ring[(self.avail.index + i) % self.size]))
+        if not self.indirect:
+            return
         _: cython.int
         for _ in range(limit):
             descriptor: cython.pointer[Descriptor] = cython.address(self.ring[place.index])
-            flags: uint16_t = load_u16(cython.address(descriptor.flags), ACQUIRE)
+            flags = load_u16(cython.address(descriptor.flags), ACQUIRE)
             if (flags & DESC_MARKS) != avail_marks(place):
                 return
             if flags & DESC_INDIRECT:

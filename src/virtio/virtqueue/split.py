@@ -16,6 +16,7 @@ from cython.cimports.virtio.memory.atomic import (
     fence,
     load_u16,
     prefetch,
+    prefetch_write,
     store_u16,
     store_u32,
 )
@@ -38,6 +39,7 @@ from cython.cimports.virtio.virtqueue.queue import (
     RING_TOO_MANY_OUTSTANDING,
     Chain,
     DeviceQueue,
+    bring_chain_nearer,
     bring_nearer,
     chain_append,
     chain_log,
@@ -161,18 +163,20 @@ class SplitDeviceQueue(DeviceQueue):
                 break
             self.admit(chain, head)
             chains[count] = chain
-            prefetch(chain.segments[0].iov_base)
+            bring_chain_nearer(chain)
             count += 1
         if memory_gone(self.table):
             return self.take_back(chains, count)
         return count if count != 0 else fault
 
     def look_ahead(self, count: cython.int) -> cython.void:
-        """Have the next descriptors and their indirect tables fetched, all at the same time.
+        """Have the next descriptors, their indirect tables and used elements fetched, all at the same time.
 
-        Another processor wrote them: one after the other, each would be waited for.
+        Another processor touched them last: one after the other, each would be waited for.
         """
         i: cython.int
+        for i in range(0, count, 8):  # elements of the used ring in a cache line
+            prefetch_write(self.used + RING_ENTRIES + ((self.next_used + i) & self.mask) * USED_WORDS)
         for i in range(count):
             prefetch(self.descriptor_of(i))
         if not self.indirect:

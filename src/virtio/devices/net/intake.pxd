@@ -18,7 +18,7 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_unlock(pthread_mutex_t *)
 
 cdef enum:
-    AHEAD = 4               # buffers that are fetched before they are written
+    CACHE_LINE = 64         # bytes
 
 cdef enum Placed:
     PLACED = 0

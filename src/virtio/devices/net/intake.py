@@ -175,8 +175,6 @@ class Intake:
             return self.spread(frame, takes, hash, report)
         if chain.segments[chain.readable].iov_len < length + header:
             return self.spread(frame, takes, hash, report)
-        if self.first + AHEAD < self.end:
-            self.bring_nearer(self.stash[self.first + AHEAD])
         target = cython.cast(cython.p_char, chain.segments[chain.readable].iov_base)
         if header == PLAIN_HEADER and frame.header.flags == 0 and frame.header.gso_type == GSO_NONE:
             memset(target, 0, 8)
@@ -191,12 +189,11 @@ class Intake:
         return PLACED
 
     def bring_nearer(self, chain):
-        """The driver's processor touched this buffer last: have its first lines fetched."""
-        target: cython.p_char
+        """The driver's processor touched this buffer last: have its second line fetched, as the first is."""
         if chain.writable != 0:
-            target = cython.cast(cython.p_char, chain.segments[chain.readable].iov_base)
-            atomic.prefetch_write(target)
-            atomic.prefetch_write(target + 64)
+            atomic.prefetch_write(
+                cython.cast(cython.p_char, chain.segments[chain.readable].iov_base) + CACHE_LINE
+            )
 
     def add_hash(self, wire, hash, report):
         wire.hash_value = swap_u32(hash) if self.terms.swap else hash
@@ -311,6 +308,7 @@ class Intake:
             self.fail(count)
         for i in range(count):
             self.stashed_slots += self.stash[self.end + i].slots
+            self.bring_nearer(self.stash[self.end + i])
         if count > 0:
             self.end += count
         return count > 0

@@ -60,8 +60,10 @@ class Net(Steering):
 
     def __init__(self, transport: Transport, options: NetOptions | None = None) -> None:
         options = options or NetOptions()
-        if options.pairs < 1 or options.buffer_size < 64:
-            raise UsageError(f"{options.pairs} pairs of queues with buffers of {options.buffer_size} bytes")
+        if options.num_queues < 1 or options.buffer_size < 64:
+            raise UsageError(
+                f"{options.num_queues} pairs of queues with buffers of {options.buffer_size} bytes"
+            )
         self.pairs: list[Pair] = []
         self.control: ControlQueue | None = None
         self.config: dict[str, Any] = {}
@@ -75,7 +77,7 @@ class Net(Steering):
         cls,
         address: str | socket,
         *,
-        pairs: int = 1,
+        num_queues: int = 1,
         queue_size: int = 256,
         buffer_size: int = 2048,
         packed: bool | None = None,
@@ -91,13 +93,13 @@ class Net(Steering):
     ) -> Self:
         """Drive the vhost-user device behind a unix socket: its path, or the connected socket itself.
 
-        The arguments are `NetOptions`. HostError if nothing listens, ProtocolError if it is no vhost-user
+        ``num_queues`` is the number of pairs; the arguments are `NetOptions`. HostError if nothing listens, ProtocolError if it is no vhost-user
         back-end, FeatureError if it lacks what is needed.
         """
         from virtio.drivers.vhost_user import VhostUserTransport
 
         options = NetOptions(
-            pairs=pairs,
+            num_queues=num_queues,
             queue_size=queue_size,
             buffer_size=buffer_size,
             packed=packed,
@@ -277,8 +279,8 @@ class Net(Steering):
             buffer_size=options.buffer_size,
         )
         accepted = super().negotiate(offered)
-        if options.pairs > 1 and not accepted >> net.F_MQ & 1:
-            raise UsageError(f"{options.pairs} pairs of queues on a device that has one")
+        if options.num_queues > 1 and not accepted >> net.F_MQ & 1:
+            raise UsageError(f"{options.num_queues} pairs of queues on a device that has one")
         return accepted
 
     def check_features(self, accepted: int, offered: int) -> None:
@@ -297,9 +299,9 @@ class Net(Steering):
         """Two a pair; the control queue is set up apart, as it lies behind pairs that are not used."""
         self.read_configuration()
         most = self.max_pairs
-        if most is not None and self.options.pairs > most:
-            raise UsageError(f"{self.options.pairs} pairs of queues wanted, the device has {most}")
-        return 2 * self.options.pairs
+        if most is not None and self.options.num_queues > most:
+            raise UsageError(f"{self.options.num_queues} pairs of queues wanted, the device has {most}")
+        return 2 * self.options.num_queues
 
     def set_up_queues(self, count: int) -> None:
         """The pairs with their buffers, and the control queue."""

@@ -12,9 +12,9 @@ __all__ = ["NetOptions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetOptions(DriverOptions):
-    """`DriverOptions`, where ``num_queues`` is not used, and:
+    """`DriverOptions`, where ``num_queues`` counts pairs of queues, and:
 
-    ``pairs`` of queues to use. ``buffer_size``: bytes of each buffer, header included; without MRG_RXBUF it
+    ``buffer_size``: bytes of each buffer, header included; without MRG_RXBUF it
     grows to hold what the MTU allows. ``mac``: the address where the device does not tell one; a random one
     if None. ``legacy``: speak the interface from before virtio 1.0. ``control_queue``: whether the device
     serves one; None: if it offers one and lets its configuration be read, as a back-end without either leaves
@@ -22,7 +22,6 @@ class NetOptions(DriverOptions):
     """
 
     queue_size: int = 256
-    pairs: int = 1
     buffer_size: int = 2048
     mac: str | bytes | None = None
     legacy: bool = False

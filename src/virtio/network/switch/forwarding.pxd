@@ -110,7 +110,8 @@ cdef class Forwarder:
     cdef void judge(self, Burst *burst) noexcept nogil
     cdef int target(self, Burst *burst, const Head *head, int vlan) noexcept nogil
     cdef bint admit(self, Burst *burst, const Head *head, Membership *found) noexcept nogil
-    cdef void learn(self, Burst *burst, uint64_t key) noexcept nogil
+    # Whether the table changed.
+    cdef bint learn(self, Burst *burst, uint64_t key) noexcept nogil
     cdef bint may_flood(self, Burst *burst) noexcept nogil
     cdef void distribute(self, Burst *burst) noexcept nogil
     cdef void deliver(self, Burst *burst, int egress) noexcept nogil

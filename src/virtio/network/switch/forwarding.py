@@ -167,7 +167,8 @@ class Forwarder:
                 continue
             key = key_of(verdict.head.by, verdict.found.vlan)
             if key != learned:
-                self.learn(burst, key)
+                if self.learn(burst, key):
+                    asked = 0
                 learned = key
             key = key_of(verdict.head.to, verdict.found.vlan)
             if key != asked:
@@ -203,13 +204,14 @@ class Forwarder:
     def learn(self, burst, key):
         outcome: Learned = self.fdb.learn(key, burst.port, burst.now)
         if outcome == KNOWN:
-            return
+            return False
         if outcome == NEW:
             burst.tally[LEARNED] += 1
         elif outcome == MOVED:
             burst.tally[MOVED_HERE] += 1
         elif outcome == FULL:
             burst.tally[UNLEARNED] += 1
+        return True
 
     def target(self, burst, head, vlan):
         """The port of the receiver, FLOOD for a group or one that is not known."""
