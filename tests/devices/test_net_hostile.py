@@ -18,7 +18,7 @@ from virtio.devices.net.nic import REASONS
 from virtio.spec import features as feature_bits
 from virtio.spec import net
 from virtio.spec import net_control as ctrl
-from virtio.testing.wire import Seen, Wire
+from virtio.testing.wire import Wire, WireFrame
 
 EXAMPLES = 150
 VERSION_1 = 1 << feature_bits.VERSION_1
@@ -109,7 +109,7 @@ def test_any_frame_that_a_driver_sends(guest: Any, packed: bool, offloads: int) 
 
     check()
     Nic(driver).send(FRAME)
-    assert wire.wait(1) == [Seen(FRAME)]
+    assert wire.wait(1) == [WireFrame(FRAME)]
 
 
 class Ring:
@@ -152,7 +152,7 @@ def test_any_frame_that_the_world_sends(guest: Any, takes: int, merge: int, firs
     @given(sent=st.lists(st.tuples(frames(), *fields), min_size=1, max_size=4))
     def check(sent: list[tuple[Any, ...]]) -> None:
         before = counters(device, "receive")
-        left = [Seen(frame, 0, *head) for frame, *head in sent]
+        left = [WireFrame(frame, 0, *head) for frame, *head in sent]
         used = []
         for _ in sent:  # one that is cut into many pieces fills the ring
             left = left[wire.send(left) :]

@@ -222,7 +222,7 @@ def test_frames_longer_than_the_mtu_are_dropped(guest: Any, wire: Wire, tags: by
     nic = Nic(guest(device))
     frame = bytes(12) + tags + b"\x08\0" + bytes(1501)
     nic.send(frame, frame[:-1])
-    assert wire.wait(1) == [Seen(frame[:-1])]
+    assert wire.wait(1) == [WireFrame(frame[:-1])]
     assert drops(device, "giant") == 1
 
 
