@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from lan import Machine, lost, two_machines, until
+from virtio.testing.bursts import CollectSink, put_frames
 
 from virtio.network.switch import Port, PortSettings, Switch
-from virtio.testing.bursts import CollectSink, put_frames
 
 pytestmark = pytest.mark.guest
 

@@ -76,7 +76,7 @@ class Target:
 
         transport.counts_pairs = True
         options = NetOptions(
-            pairs=pairs or self.num_queues,
+            num_queues=pairs or self.num_queues,
             queue_size=self.queue_size,
             packed=self.packed,
             timeout=self.timeout,
