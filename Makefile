@@ -64,7 +64,7 @@ test-sanitize: build
 		-C build-dir=$(SANITIZED)/cmake -C cmake.define.VIRTIO_SANITIZE=ON .
 	LD_PRELOAD="$(PRELOADED)" ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/$(SANITIZED)/site:$(SITE) \
-		$(PYTHON) -m pytest -p no:cacheprovider tests/memory tests/virtqueue
+		$(PYTHON) -m pytest -p no:cacheprovider tests/memory tests/virtqueue tests/devices/test_net_hostile.py
 
 lint: build
 	$(BIN)/ruff check .

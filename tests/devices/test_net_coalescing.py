@@ -1,4 +1,4 @@
-"""Notifications that wait (NOTF_COAL, VQ_NOTF_COAL): until a number of packets or a time, and never for ever."""
+"""Notifications that wait (NOTF_COAL, VQ_NOTF_COAL): for a number of packets or a time, never for ever."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def until(satisfied: Callable[[], bool]) -> None:
 
 
 def send(guest: Guest, count: int) -> None:
-    """Send frames one by one; each buffer is back before the next is offered, which is not waited for asleep."""
+    """Send frames one by one: each buffer is back before the next is offered, without a notification."""
     for _ in range(count):
         guest.submit([header() + FRAME], (), queue=TRANSMITQ)
         guest.kick(TRANSMITQ)

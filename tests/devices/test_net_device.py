@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from net_guest import await_worker
 
 from virtio.devices.net import Net
 from virtio.errors import FeatureError, UsageError
@@ -343,6 +344,8 @@ def test_a_flow_comes_back_on_the_queue_it_was_sent_on(guest) -> None:  # type: 
     assert command(g, ctrl.CTRL_RX, ctrl.CTRL_RX_PROMISC, b"\1", queue=4) == bytes([ctrl.OK])
     assert command(g, ctrl.CTRL_MQ, ctrl.CTRL_MQ_VQ_PAIRS_SET, b"\2\0", queue=4) == bytes([ctrl.OK])
     here, there = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
+    for queue in (0, 2):
+        await_worker(g, queue)
     for pair in (1, 0, 1):
         out = bytes(12) + b"\x08\x00\x45" + bytes(8) + b"\x01" + bytes(2) + here + there + bytes(40)
         back = bytes(12) + b"\x08\x00\x45" + bytes(8) + b"\x01" + bytes(2) + there + here + bytes(40)

@@ -175,11 +175,7 @@ def test_pieces_longer_than_the_mtu_are_dropped(guest: Any, wire: Wire) -> None:
     nic.post(10, 9000)
     packet = Packet(b"p" * 4380)
     head = {"flags": 1, "gso_type": 1, "csum_start": packet.transport_at, "csum_offset": 16, "hdr_len": 54}
-    give(
-        wire,
-        WireFrame(packet.frame(), gso_size=1461, **head),
-        WireFrame(packet.frame(), gso_size=1460, **head),
-    )
+    give(wire, *(WireFrame(packet.frame(), gso_size=size, **head) for size in (1461, 1460)))
     assert [len(frame.data) for frame in nic.take(3)] == [1514] * 3
     assert drops(device, "giant") == 1
 
@@ -188,13 +184,8 @@ def test_checksums_that_were_found_right_are_counted(guest: Any, wire: Wire) -> 
     device = open_net(wire)
     nic = Nic(guest(device, features=VERSION_1 | GUEST))
     nic.post(4)
-    give(
-        wire,
-        WireFrame(FRAME, flags=2),
-        WireFrame(FRAME, flags=1, csum_start=34),
-        FRAME,
-        WireFrame(FRAME, flags=2),
-    )
+    valid, partial = WireFrame(FRAME, flags=2), WireFrame(FRAME, flags=1, csum_start=34)
+    give(wire, valid, partial, FRAME, valid)
     assert [frame.flags for frame in nic.take(4)] == [2, 1, 0, 2]
     counted = device.nic.stats()["receive"][0]
     assert (counted["valid"], counted["partial"], counted["frames"]) == (2, 1, 4)

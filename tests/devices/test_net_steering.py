@@ -147,6 +147,7 @@ def test_ipv4(packet: bytes, data: bytes, report: int) -> None:
         (0, HOP, V6 + PORTS, spec.HASH_REPORT_TCPv6_EX),
         (60, DESTINATION, EX["home"] + PORTS, spec.HASH_REPORT_TCPv6_EX),
         (43, ROUTING, EX["route"] + PORTS, spec.HASH_REPORT_TCPv6_EX),
+        (43, bytes([UDP]) + ROUTING[1:], EX["route"] + PORTS, spec.HASH_REPORT_UDPv6_EX),
         (44, FRAGMENT, V6, spec.HASH_REPORT_IPv6_EX),
         (0, bytes([43, 0]) + bytes(6) + ROUTING, EX["route"] + PORTS, spec.HASH_REPORT_TCPv6_EX),
         (60, bytes([58, 2]) + DESTINATION[2:], EX["home"], spec.HASH_REPORT_IPv6_EX),

@@ -14,12 +14,14 @@ from virtio import vm
 from virtio.devices.net import Net
 from virtio.network import NullLink
 from virtio.spec import net as spec
+from virtio.testing.wire import Wire
 from virtio.vhost_user.server import Server
 
 pytestmark = pytest.mark.guest
 
 MAC = "52:54:00:12:34:56"
 OTHER = "52:54:00:00:00:0a"
+RECEIVED = "cat /sys/class/net/eth0/statistics/rx_packets"
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,26 @@ def test_the_driver_commands_and_is_told(tmp_path: Path) -> None:
             until(lambda: not nic.config.status & spec.S_ANNOUNCE)
             until(lambda: link.stats()["frames"] > before)
         assert nic.control.counters["commands"] == nic.control.counters["ok"] > 5
+
+
+def test_the_driver_has_notifications_wait(tmp_path: Path) -> None:
+    wire, path = Wire(), str(tmp_path / "s")
+    frame = b"\xff" * 6 + bytes.fromhex(MAC.replace(":", ""))[::-1] + b"\x88\xb5" + bytes(46)
+    with Net(wire, mac=MAC) as nic, Server() as server:
+        server.add(nic, path)
+        server.start()
+        with vm.Guest("uml", [Nic(path)], files=["ethtool"]) as guest:
+            guest.run("ip link set eth0 up").check()
+            guest.run("ethtool -C eth0 rx-usecs 20000 rx-frames 40 tx-usecs 500 tx-frames 8").check()
+            limits = [(queue.max_usecs, queue.max_packets) for queue in nic.coalescing.queues]
+            assert limits == [(20000, 40), (500, 8)]
+            (attachment,) = nic.attachments
+            stats = attachment.vrings[0].stats
+            before, told = int(guest.run(RECEIVED).stdout), stats()["notifications"]
+            for _ in range(410):
+                until(lambda: wire.send([frame]))
+            until(lambda: int(guest.run(RECEIVED).stdout) >= before + 410)
+            assert stats()["notifications"] - told <= 50  # far fewer than frames
 
 
 def test_qemu_keeps_the_control_queue(tmp_path: Path) -> None:

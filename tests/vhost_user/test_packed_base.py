@@ -98,9 +98,8 @@ def test_a_ring_goes_on_at_every_position(memory: SharedMemory, lengths: tuple[i
         base = NEW
         for number in range(24):
             driver.set_up(front, base)
-            assert (
-                driver.ask(b"request %d" % number, lengths[number % len(lengths)]) == b"REQUEST %d" % number
-            )
+            answer = driver.ask(b"request %d" % number, lengths[number % len(lengths)])
+            assert answer == b"REQUEST %d" % number
             base = front.get_vring_base(0)
             assert base == state_to_base(driver.position, packed=True)
     driver.close()

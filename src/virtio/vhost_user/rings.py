@@ -23,8 +23,8 @@ def state_from_base(value: int, packed: bool) -> QueueState:
 
     Split: a free-running 16-bit index. Packed: bits 0-14 the next descriptor, bit 15 its wrap counter, bits
     16-30 the next used one, bit 31 its wrap counter, as in QEMU and Linux. DPDK says nothing of the used one
-    (its half is 0): then it is the same, as after any stop. Plain 0, as User-Mode Linux sends it, is a new ring
-    here; `RingSetup` knows better where it is not.
+    (its half is 0): then it is the same, as after any stop. Plain 0, as User-Mode Linux sends it, is a new
+    ring here; `RingSetup` knows better where it is not.
     """
     if not packed:
         return QueueState(avail_index=value & 0xFFFF, used_index=value & 0xFFFF)
@@ -106,8 +106,8 @@ class RingSetup:
         """Whether a packed ring with the base 0 is not new, but was left at the end of an odd round.
 
         Its first descriptor tells (2.8.1): what was used has both flags, what is available again the one of
-        the used ones. A ring whose first descriptor was skipped in that round, as those of a longer chain are,
-        looks like a new one to all but who stopped it.
+        the used ones. A ring whose first descriptor was skipped in that round, as those of a longer chain
+        are, looks like a new one to all but who stopped it.
         """
         flags = int.from_bytes(memory.read(memory.user_to_guest(self._descriptors) + 14, 2), "little")
         return bool(flags & _USED) or (self._stopped and bool(flags & _AVAIL))

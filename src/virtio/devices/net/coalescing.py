@@ -19,8 +19,8 @@ RECEIVE, TRANSMIT = 0, 1  # what a queue's index leaves when divided by 2
 class Coalescing:
     """How long the notifications of each queue may wait (virtio 1.4, 5.1.6.5, Notifications Coalescing).
 
-    ``enabled(index)`` says whether a queue is a receive or transmit queue in use. ``changed(index)`` is called
-    when a queue has other limits: what waits may have waited long enough already.
+    ``enabled(index)`` says whether a queue is a receive or transmit queue in use. ``changed(index)`` is
+    called when a queue has other limits: what waits may have waited long enough already.
     """
 
     def __init__(self, queues: int, enabled: Callable[[int], bool], changed: Callable[[int], None]) -> None:
@@ -45,7 +45,7 @@ class Coalescing:
             self.queues[index].set(general.max_packets, general.max_usecs)
 
     def delay(self, index: int) -> Delay | None:
-        """What has the notifications of a queue wait, for its worker; None if the driver cannot ask for it."""
+        """What has a queue's notifications wait, for its worker; None if the driver cannot ask for it."""
         if not self._features & mask(spec.F_NOTF_COAL, spec.F_VQ_NOTF_COAL):
             return None
         return Delay(self.queues[index])

@@ -322,7 +322,7 @@ class Intake:
         self.queue.give(chain, written)
 
     def flush(self, full):
-        """Show the driver what it was given, and tell it if it wants to be told: at once if it is ``full``."""
+        """Show the driver what it was given, and tell it if it wants to be told; at once if ``full``."""
         first: uint64_t = self.packets
         self.packets += self.sum.frames
         settle(self.counters, cython.address(self.sum))

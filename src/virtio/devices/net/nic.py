@@ -180,9 +180,9 @@ class Nic:
         """Counters of each queue, by pair, under ``receive`` and ``transmit`` as the driver sees them.
 
         ``frames`` and ``bytes`` handed on, ``partial`` ones among them whose checksum was not computed,
-        ``segmented`` ones with a GSO type and their ``segmented_bytes``, ``valid`` ones whose checksum somebody
-        has found to be right, and those dropped, by reason. Of what the driver ``sent``: ``unsummed`` frames,
-        whose checksum it left to others, and the frames ``cut`` by the NIC into how many ``pieces``.
+        ``segmented`` ones with a GSO type and their ``segmented_bytes``, ``valid`` ones whose checksum
+        somebody has found to be right, and those dropped, by reason. Of what the driver ``sent``:
+        ``unsummed`` frames, whose checksum it left to others, and those ``cut`` into how many ``pieces``.
         """
         count: cython.int = self.most_pairs
         receive = [_as_dict(cython.address(self.received[i])) for i in range(count)]

@@ -115,8 +115,8 @@ KINDS: dict[int, Kind] = {
     ),
     stats.STATS_TYPE_REPLY_TX_SPEED: Kind("transmit", 0, stats.StatsTxSpeed, {}),
 }
-"""What is counted. A field that is left out is 0, and stays so: the NIC finds no checksum wrong, since it looks
-at none on the way in, it coalesces no packets, and it drops none for the sake of a speed."""
+"""What is counted. A field that is left out is 0, and stays so: the NIC finds no checksum wrong, since it
+looks at none on the way in, it coalesces no packets, and it drops none for the sake of a speed."""
 
 
 class Statistics:
@@ -146,8 +146,8 @@ class Statistics:
     def supported(self) -> int:
         """The types that this driver can ask for, as bits STATS_TYPE_*.
 
-        Those of features that it did not accept are left out: Linux asks for all that are named, and is refused
-        all if one of them is.
+        Those of features that it did not accept are left out: Linux asks for all that are named, and is
+        refused all if one of them is.
         """
         return mask(*(number for number, kind in KINDS.items() if self._serves(kind)))
 

@@ -28,6 +28,7 @@ cdef class Transmitter(QueueWorker):
     cdef Frame frames[BURST]    # ready for the link
     cdef int ready
 
+    cdef void tell(self) noexcept nogil
     cdef bint read(self, Chain *chain, Frame *frame) noexcept nogil
     cdef bint understand(self, WireHeader *wire, Frame *frame) noexcept nogil
     cdef void finish(self, const Frame *frame) noexcept nogil

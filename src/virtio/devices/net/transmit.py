@@ -109,7 +109,7 @@ class Transmitter(QueueWorker):
     def harvest(self):
         """Nothing is in flight, but the driver may have waited long enough to be told."""
         if self.delay is not None and self.delay.due(self.requests):
-            QueueWorker.notify(self)
+            self.tell()
         return 0
 
     def spin(self):
@@ -127,8 +127,12 @@ class Transmitter(QueueWorker):
         """What the driver was not told yet it is told before the queue stops."""
         QueueWorker.drain(self)
         if self.delay is not None and self.delay.end():
-            if not atomic.load_int(cython.address(self.abandoned), atomic.ACQUIRE):
-                QueueWorker.notify(self)
+            self.tell()
+
+    def tell(self):
+        """Notify the driver, unless the ring is no longer ours."""
+        if atomic.load_int(cython.address(self.abandoned), atomic.ACQUIRE) == 0:
+            QueueWorker.notify(self)
 
     # Frames.
 
