@@ -3,7 +3,7 @@
     python bench/frames.py SOCKET '{"cpus": [1], "load": {"send": true, "size": 64, "seconds": 1}}'
 
 ``load`` is `virtio.drivers.NetLoadOptions`; ``connect`` goes to `virtio.drivers.Net.connect`; ``warm`` is how
-long to run before. ``pids`` are other processes that, with this one, run before all else while it is measured.
+long to run before. ``pids`` are other processes that, with this one, come first while it is measured.
 ``idle`` is how long to do nothing instead, of which the processor's share is told.
 """
 
@@ -44,7 +44,9 @@ def idle(seconds: float, pids: list[int]) -> dict[str, float]:
     processes = {"driver": [os.getpid()], "device": pids}
     before = {name: sum(map(cpu_seconds, each)) for name, each in processes.items()}
     time.sleep(seconds)
-    return {name: 100 * (sum(map(cpu_seconds, each)) - before[name]) / seconds for name, each in processes.items()}
+    return {
+        name: 100 * (sum(map(cpu_seconds, each)) - before[name]) / seconds for name, each in processes.items()
+    }
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """A NIC's device and its driver, pyvirtio's and DPDK's, and a switch between two.
 
 One device runs on one core and one driver on another, both busy. Measured are, by turns within each round,
-DPDK's net_vhost with its net_virtio_user, pyvirtio's device (`virtio net`) with net_virtio_user, and net_vhost
-with pyvirtio's driver (`virtio.drivers.run_net_load`). What is printed is the median of the rounds (the best
-where the driver sends alone, as its speed jumps from run to run), and the ratios to DPDK with itself.
+DPDK's net_vhost with its net_virtio_user, pyvirtio's device (`virtio net`) with net_virtio_user, and
+net_vhost with pyvirtio's driver (`virtio.drivers.run_net_load`). What is printed is the median of the rounds
+(the best where the driver sends alone, as its speed jumps from run to run), and the ratios to DPDK with
+itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 from backends import BACKEND_CORES, GENERATOR_CORES, HERE, VIRTIO, running, socket_path
 from options import Plan, add_options, plan_of
 from output import write_all
-from processes import cpu_seconds, innermost, real_time
+from processes import innermost, real_time
 from testpmd import PROGRAM, VARIABLE, Testpmd, command_line
 
 DPDK, DEVICE, DRIVER, SWITCH = "dpdk", "device", "driver", "switch"
@@ -86,7 +87,9 @@ class Bench:
         found: dict[str, Any] = {"workloads": {}, "switch": {}}
         for each in WORKLOADS:
             if self.plan.takes(each.name):
-                runs = self._rounds(each.name, (DPDK, DEVICE, DRIVER), lambda side, one=each: self.run(side, one))
+                runs = self._rounds(
+                    each.name, (DPDK, DEVICE, DRIVER), lambda side, one=each: self.run(side, one)
+                )
                 found["workloads"][each.name] = _chosen(runs, best=each.way.sends)
         for size in SIZES:
             name = f"switch {size} B"
@@ -126,7 +129,7 @@ class Bench:
             yield innermost(peer.process.pid)
 
     def _their_driver(self, workload: Workload, socket: str, device: int) -> float:
-        vdev = f"net_virtio_user0,path={socket},queues=1,queue_size={RING},packed_vq={workload.packed:d},{FEATURES}"
+        vdev = f"{virtio_user(0, socket)},packed_vq={workload.packed:d}"
         with self._testpmd([vdev], GENERATOR_CORES[0], workload.way.driver, workload.size) as driver:
             driver.do(workload.way.begin)
             time.sleep(WARM)
@@ -145,9 +148,7 @@ class Bench:
     def forward(self, side: str, size: int) -> float:
         """Frames each second through a switch with two ports on one core: both ways together."""
         with socket_path() as socket, self._switch(side, size, [f"{socket}-{n}" for n in range(2)]) as device:
-            vdevs = [
-                f"net_virtio_user{n},path={socket}-{n},queues=1,queue_size={RING},{FEATURES}" for n in range(2)
-            ]
+            vdevs = [virtio_user(n, f"{socket}-{n}") for n in range(2)]
             with self._testpmd(vdevs, GENERATOR_CORES[0], "io", size, paired=True) as driver:
                 driver.do(WAYS[-1].begin)
                 time.sleep(WARM)
@@ -176,11 +177,25 @@ class Bench:
     def _hurried(self, *pids: int) -> Any:
         return real_time(os.getpid(), *pids) if self.plan.real_time else nullcontext()
 
-    def _testpmd(self, vdevs: Sequence[str], core: int, mode: str, size: int, *, paired: bool = False) -> Testpmd:
+    def _testpmd(
+        self, vdevs: Sequence[str], core: int, mode: str, size: int, *, paired: bool = False
+    ) -> Testpmd:
         other = GENERATOR_CORES[0] if core == BACKEND_CORES[0] else BACKEND_CORES[0]
         return Testpmd(
-            self.program, vdevs, mode=mode, core=core, main_core=other, size=size, descriptors=RING, paired=paired
+            self.program,
+            vdevs,
+            mode=mode,
+            core=core,
+            main_core=other,
+            size=size,
+            descriptors=RING,
+            paired=paired,
         )
+
+
+def virtio_user(number: int, socket: str) -> str:
+    """A port that drives the device behind ``socket``."""
+    return f"net_virtio_user{number},path={socket},queues=1,queue_size={RING},{FEATURES}"
 
 
 def virtio_net(link: str, socket: str) -> list[str]:

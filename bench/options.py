@@ -55,7 +55,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--testpmd", metavar="COMMAND", help="the NIC's peer (default: $VIRTIO_TESTPMD, or dpdk-testpmd)"
     )
     parser.add_argument(
-        "--real-time", action="store_true", help="NICs run before all else on their cores while they are measured"
+        "--real-time",
+        action="store_true",
+        help="NICs run before all else on their cores while they are measured",
     )
     parser.add_argument("--ours-only", action="store_true", help="no peer")
     parser.add_argument("--only", metavar="TEXT[,TEXT]", default="", help="workloads whose name contains one")

@@ -20,7 +20,9 @@ MAC = bytes.fromhex("525400123456")
 
 
 @asynccontextmanager
-async def connected(path: Path, link: str = "loop:", pairs: int = 1, **options: Any) -> AsyncIterator[aio.Net]:
+async def connected(
+    path: Path, link: str = "loop:", pairs: int = 1, **options: Any
+) -> AsyncIterator[aio.Net]:
     address = str(path / "net.sock")
     with Device(link, num_queues=pairs, mac=MAC) as device, serving(device, address):
         async with await aio.Net.connect(address, num_queues=pairs, **{"timeout": 10.0, **options}) as nic:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import testpmd
 
+import testpmd
 from virtio.drivers import Frame, Net, NetLoadOptions, run_net_load
 from virtio.drivers.net.load import sample_frame
 from virtio.spec import features as bits
@@ -31,7 +31,9 @@ def dpdk(tmp_path: Path) -> Iterator[Start]:
     """A port of DPDK's behind ``tmp_path / "net.sock"``: ``dpdk(mode, queues=..., options=...)``."""
     program = testpmd.command_line()
     if program is None:
-        pytest.skip(f"{testpmd.PROGRAM} is not installed, and {testpmd.VARIABLE} does not say how to start it")
+        pytest.skip(
+            f"{testpmd.PROGRAM} is not installed, and {testpmd.VARIABLE} does not say how to start it"
+        )
     running: list[testpmd.Testpmd] = []
 
     def start(mode: str, *, queues: int = 1, size: int = 64) -> testpmd.Testpmd:
@@ -178,7 +180,9 @@ def discover(mac: bytes, transaction: int) -> bytes:
     body = struct.pack("!4BIHH16x", 1, 1, 6, 0, transaction, 0, 0x8000) + mac.ljust(16, b"\0") + bytes(192)
     body += options.ljust(64, b"\0")
     udp = struct.pack("!4H", 68, 67, 8 + len(body), 0)
-    head = bytearray(struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28 + len(body), 0, 0, 64, 17, 0, bytes(4), b"\xff" * 4))
+    head = bytearray(
+        struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28 + len(body), 0, 0, 64, 17, 0, bytes(4), b"\xff" * 4)
+    )
     total = sum(struct.unpack("!10H", head))
     total = (total & 0xFFFF) + (total >> 16)
     head[10:12] = (~((total & 0xFFFF) + (total >> 16)) & 0xFFFF).to_bytes(2, "big")

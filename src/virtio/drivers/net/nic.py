@@ -61,7 +61,9 @@ class Net(Steering):
     def __init__(self, transport: Transport, options: NetOptions | None = None) -> None:
         options = options or NetOptions()
         if options.num_queues < 1 or options.buffer_size < 64:
-            raise UsageError(f"{options.num_queues} pairs of queues with buffers of {options.buffer_size} bytes")
+            raise UsageError(
+                f"{options.num_queues} pairs of queues with buffers of {options.buffer_size} bytes"
+            )
         self.pairs: list[Pair] = []
         self.control: ControlQueue | None = None
         self.config: dict[str, Any] = {}
@@ -91,8 +93,8 @@ class Net(Steering):
     ) -> Self:
         """Drive the vhost-user device behind a unix socket: its path, or the connected socket itself.
 
-        ``num_queues`` is the number of pairs; the arguments are `NetOptions`. HostError if nothing listens, ProtocolError if it is no vhost-user
-        back-end, FeatureError if it lacks what is needed.
+        The arguments are `NetOptions`; ``num_queues`` counts pairs. HostError if nothing listens,
+        ProtocolError if it is no vhost-user back-end, FeatureError if it lacks what is needed.
         """
         from virtio.drivers.vhost_user import VhostUserTransport
 
