@@ -80,7 +80,8 @@ class Testpmd:
         self._text = ""
         self._ended = False
         self._more = threading.Condition()
-        # All it says is read at once: a terminal that nobody reads fills up with its ports' events, and it stops.
+        # All it says is read at once: a terminal that nobody reads fills up with its ports' events, and
+        # stops it.
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
         try:
