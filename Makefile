@@ -17,7 +17,8 @@ BUILD_PACKAGES := python3-venv python3-dev
 OPTIONAL_PACKAGES := liburing-dev
 # What a real guest needs, and what the tests and benchmarks compare with.
 DEMO_PACKAGES := $(BUILD_PACKAGES) user-mode-linux qemu-system-x86 linux-image-cloud-amd64 busybox-static e2fsprogs passt
-TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-common qemu-utils seabios mount iproute2 tshark
+TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-common qemu-utils seabios ipxe-qemu dnsmasq-base mount iproute2 \
+	iperf3 ethtool tshark valgrind
 
 COMPILED := $(wildcard src/virtio/*/*.pxd src/virtio/*/*/*.pxd)
 # An editable install knows the modules there were: folders change when one comes or goes.
@@ -35,7 +36,8 @@ $(VENV)/.created:
 
 $(VENV)/.tools: pyproject.toml | $(VENV)/.created
 	$(PIP) install --upgrade "pip>=25.1"
-	$(PIP) install "scikit-build-core>=0.11" "cython>=3.2,<3.4" "cython-cmake>=0.2" "cmake<4.4" ninja --group test --group lint
+	$(PIP) install "scikit-build-core>=0.11" "cython>=3.2,<3.4" "cython-cmake>=0.2" "cmake<4.4" ninja \
+		--group test --group lint --group bench
 	touch $@
 
 $(VENV)/.installed: $(COMPILED_SOURCES) $(FOLDERS) | $(VENV)/.tools

@@ -7,7 +7,7 @@ import time
 
 from virtio.network import NullLink
 from virtio.network.switch import PortSettings, Switch
-from virtio.testing.bursts import CollectSink, put_frames
+from virtio.testing.wire import Wire, put_frames
 
 BURST = 32
 
@@ -17,7 +17,7 @@ def measure(size: int, seconds: float, **settings: object) -> float:
     switch = Switch()
     ports = [switch.add(PortSettings(**settings)) for _ in range(2)]  # type: ignore[arg-type]
     addresses = [bytes.fromhex(f"5254000000{number:02x}") for number in (1, 2)]
-    answer = CollectSink(0)
+    answer = Wire(room=0)
     ports[0].connect(answer)
     ports[1].connect(NullLink())
     put_frames(ports[1], [addresses[0] + addresses[1] + bytes(50)])
@@ -26,7 +26,7 @@ def measure(size: int, seconds: float, **settings: object) -> float:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         start = time.perf_counter()
-        put_frames(ports[0], frames, times=times)
+        put_frames(ports[0], frames, cut=(), times=times)
         best = max(best, times * BURST / (time.perf_counter() - start) / 1e6)
     return best
 

@@ -4,7 +4,7 @@ Give it to a guest as ``--link python:frame_handler:handle``; here a few frames 
 """
 
 import virtio.network as network
-from virtio.testing.bursts import CollectSink, put_frames
+from virtio.testing.wire import Wire
 
 MAC, ADDRESS = bytes.fromhex("525400c0ffee"), bytes([192, 0, 2, 1])
 
@@ -28,14 +28,13 @@ def handle(frame: bytes, header: dict[str, int]) -> bytes | None:
 
 
 if __name__ == "__main__":
-    guest, guest_mac, guest_address = CollectSink(), bytes.fromhex("525400000001"), bytes([192, 0, 2, 2])
     link = network.PythonLink(handle)
-    link.connect(guest)
+    guest, guest_mac, guest_address = Wire(link), bytes.fromhex("525400000001"), bytes([192, 0, 2, 2])
     question = bytes.fromhex("0001080006040001") + guest_mac + guest_address + bytes(6) + ADDRESS
     ping = bytes.fromhex("450000200001000040010000") + guest_address + ADDRESS
     ping += b"\x08\0" + checksum(b"\x08\0\0\0\0\x01\0\x01ping") + b"\0\x01\0\x01ping"
-    put_frames(link, [b"\xff" * 6 + guest_mac + b"\x08\x06" + question, MAC + guest_mac + b"\x08\0" + ping])
+    guest.send([b"\xff" * 6 + guest_mac + b"\x08\x06" + question, MAC + guest_mac + b"\x08\0" + ping])
     link.close()  # once it has handled what waits
-    arp, echo = (frame for frame, _ in guest.frames)
+    arp, echo = (seen.data for seen in guest.frames)
     print("192.0.2.1 is at", arp[22:28].hex(":"))
     print("ping answered:", echo[42:].decode(), "- checksum right:", checksum(echo[34:]) == bytes(2))

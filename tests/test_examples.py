@@ -25,6 +25,11 @@ OUTPUT = {
         "192.0.2.1 is at 52:54:00:c0:ff:ee",
         "ping answered: ping - checksum right: True",
     ],
+    "packet_generator.py": [
+        "52:54:00:",
+        "3000 datagrams sent, 3000 came back, in order: True",
+        "one frame over and over: 200000 sent, ",
+    ],
     "resize_disk.py": ["before: 1048576", "the driver heard of: 4194304", "read back: new room"],
     "test_with_a_disk.py": [],  # collected by pytest itself
 }

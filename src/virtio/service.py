@@ -28,7 +28,7 @@ def serve(
     group: str | int | None = None,
     one_off: bool = False,
     poll_us: int | None = None,
-    withhold: int = 0,
+    withhold: int | None = None,
     on_report: Callable[[Service, VirtioError], None] | None = None,
     on_listening: Callable[[Server], None] | None = None,
 ) -> None:
@@ -69,7 +69,7 @@ def serving(
     group: str | int | None = None,
     one_off: bool = False,
     poll_us: int | None = None,
-    withhold: int = 0,
+    withhold: int | None = None,
     on_report: Callable[[Service, VirtioError], None] | None = None,
 ) -> Iterator[Server]:
     """Serve ``device`` at ``address`` in the background, as long as the ``with`` block lasts."""

@@ -36,3 +36,16 @@ def test_commands_devices_and_codes_are_completed():
     assert complete("virtio spec device b") == ["blk", "balloon", "bluetooth"]
     assert complete("virtio explain E-PRO") == ["E-PROTOCOL"]
     assert complete("virtio spec --j") == ["--json"]
+
+
+def test_links_and_their_filters_are_completed():
+    assert complete("virtio net s") == ["stream:", "switch:"]
+    assert complete("virtio net --link us") == ["user:"]
+    assert complete("virtio net tap:vm0?pc") == ["tap:vm0?pcap=", "tap:vm0?pcap-wire="]
+    assert complete("virtio net tap:vm0?pcap=a&los") == ["tap:vm0?pcap=a&loss="]
+    assert complete("virtio net tap:vm0") == complete("virtio net tap:vm0?loss=") == []
+
+
+def test_verbs_of_disks_and_nics_are_completed():
+    assert complete("virtio io S re") == ["read", "receive"]
+    assert complete("virtio io S send --re") == ["--read"]

@@ -107,3 +107,33 @@ def test_kvm_that_makes_machines_but_runs_none_is_no_use(monkeypatch):
     monkeypatch.setattr(accelerator, "choose", lambda program: found)
     assert not checks.kvm().ok
     assert checks.kvm().found == found.reason
+
+
+@pytest.mark.parametrize(
+    ("refused", "capabilities", "ok", "found"),
+    [
+        ("", "000001ffffffffff", True, "/dev/net/tun can be opened, and CAP_NET_ADMIN: taps can be made"),
+        ("", "0000000000000000", False, "/dev/net/tun can be opened, only taps that were made for this user"),
+        ("No such file", "000001ffffffffff", False, "No such file"),
+        ("", None, False, "/dev/net/tun can be opened, only taps that were made for this user"),
+    ],
+)
+def test_who_may_make_taps(monkeypatch, refused, capabilities, ok, found):
+    status = "" if capabilities is None else f"Name:\tvirtio\nCapEff:\t{capabilities}\n"
+    monkeypatch.setattr(checks, "_tun_problem", lambda: refused)
+    monkeypatch.setattr(checks, "_read", lambda path: status)
+    assert (checks.tap().ok, checks.tap().found) == (ok, found)
+
+
+def test_a_missing_device_file_is_named(monkeypatch):
+    def refuse(path, flags):
+        raise OSError(2, "No such file or directory")
+
+    monkeypatch.setattr(checks.os, "open", refuse)
+    assert checks.tap().found == "/dev/net/tun cannot be opened: No such file or directory"
+
+
+def test_pyroute2_is_found_or_not(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not checks.pyroute2().ok
+    assert "pyvirtio[tap]" in checks.pyroute2().fix

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from virtio.cli.app import root, run
-from virtio.cli.io import hexdump
+from virtio.cli.output import hexdump
 from virtio.devices.blk import Blk as BlkDevice
 from virtio.errors import VirtioError
 from virtio.service import serving

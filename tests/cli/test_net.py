@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from virtio.network import schemes
 from virtio.spec import net as spec
 from virtio.vhost_user.frontend import Frontend
 
@@ -69,7 +70,7 @@ def test_finished_frames_only(start: Start, tmp_path: Path) -> None:
     [
         ((), "where are frames to go? [E-USAGE]"),
         (("null:", "--link", "loop:"), "a NIC has one"),
-        (("nothing:",), "'nothing:' is no link: there are flood:, loop:, null:"),
+        (("nothing:",), "'nothing:' is no link"),
         (("null:", "--mac", "52:54"), "is no MAC address"),
         (("null:", "--queue-size", "100"), "use a power of two"),
         (("null:", "--mtu", "10"), "--mtu"),
@@ -79,7 +80,7 @@ def test_finished_frames_only(start: Start, tmp_path: Path) -> None:
 def test_what_cannot_be(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
     done = virtio("net", *arguments, "-s", str(tmp_path / "s"))
     assert done.returncode == 2
-    assert said.split(" there are")[0] in done.stderr
+    assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -87,7 +88,12 @@ def test_what_cannot_be(arguments: tuple[str, ...], said: str, tmp_path: Path) -
 def test_help_lists_the_links() -> None:
     done = virtio("net", "--help")
     assert done.returncode == 0
-    assert "loop:" in done.stdout.partition("Options:")[0]
+    text = " ".join(done.stdout.partition("Options:")[0].split())
+    assert "loop: sends every frame back" in text
+    assert "tap:NAME an interface of the host" in text
+    assert "pcap=FILE&snaplen=BYTES record what the guest sends and gets" in text
+    for scheme in schemes():
+        assert f" {scheme}:" in text
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from virtio.cli.switch import in_words
 from virtio.errors import NetworkError
 from virtio.network.switch import PortSettings, SharedPort, query
-from virtio.testing.bursts import CollectSink, put_frames
+from virtio.testing.wire import Wire, put_frames
 
 Start = Callable[..., Any]
 FRAME = bytes(6 * [255]) + bytes.fromhex("525400000001") + bytes(50)
@@ -31,7 +31,7 @@ def test_a_switch_and_what_it_shows(start: Start, tmp_path: Path) -> None:
     service = start("switch", "lan", "--socket", at, "--uplink", "null:", said="a NIC joins:")
     assert f"switch lan, at {at}\n  a NIC joins: switch:{at}\n" in service.said
     one, other = SharedPort(at, PortSettings("one", vlan=10)), SharedPort(at, PortSettings(vlan=10))
-    sink = CollectSink()
+    sink = Wire()
     other.connect(sink)
     until = time.monotonic() + 20
     while not sink.frames:

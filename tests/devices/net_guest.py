@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -37,6 +38,14 @@ def header(
     ].ljust(length, b"\0")
 
 
+def await_worker(guest: Any, queue: int) -> None:
+    """Wait until the worker of a receive queue lets frames in: before that there is no room for any."""
+    deadline = time.monotonic() + 20
+    while (stats := guest.attachment.vrings[queue].stats()) and not stats["sleeps"] and not stats["batches"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+
+
 class Received:
     """A received frame: its header's fields, and the buffers it came in."""
 
@@ -63,6 +72,7 @@ class Nic:
         """Offer ``count`` receive buffers, each cut into parts of ``sizes``."""
         self.posted += [self.guest.submit((), sizes or (2048,), queue=self.receiveq) for _ in range(count)]
         self.guest.kick(self.receiveq)
+        await_worker(self.guest, self.receiveq)
 
     def take(self, count: int) -> list[Received]:
         """The next ``count`` frames, in order."""

@@ -15,7 +15,7 @@ from virtio.devices.net.filtering import Filtering
 from virtio.devices.net.multiqueue import Multiqueue
 from virtio.devices.net.nic import Nic
 from virtio.devices.net.offloads import Offloads
-from virtio.devices.net.statistics import SUPPORTED, Role, Statistics
+from virtio.devices.net.statistics import KINDS, Role, Statistics
 from virtio.devices.net.steering import FlowSteering, RssSteering, Steering
 from virtio.network import NullLink
 from virtio.spec import net as spec
@@ -63,10 +63,11 @@ class Bench:
         self.nic.__init__()  # type: ignore[misc]
         self.macs: list[bytes] = []
         self.disabled: set[int] = set()
+        self.changed: list[int] = []
         self.counters: dict[str, int] = {}
         self.filtering = Filtering(self.nic, MAC, self.macs.append)
         self.multiqueue = Multiqueue(self.nic, PAIRS)
-        self.coalescing = Coalescing(2 * PAIRS, lambda index: index not in self.disabled)
+        self.coalescing = Coalescing(2 * PAIRS, lambda index: index not in self.disabled, self.changed.append)
         self.offloads = Offloads(self.nic)
         self.statistics = Statistics(self.role, self.read)
         self.control = Control(
@@ -82,7 +83,7 @@ class Bench:
         self.nic.set_features(features)
         self.filtering.start(features, MAC)
         self.multiqueue.start(features)
-        self.coalescing.start()
+        self.coalescing.start(features)
         self.offloads.start(features)
         self.statistics.start(features)
         self.control.start(features)
@@ -459,7 +460,7 @@ def queue_stats(*asked: tuple[int, int]) -> bytes:
 
 
 def test_which_statistics_there_are(bench: Bench) -> None:
-    assert bench.ok(ctrl.CTRL_STATS, ctrl.CTRL_STATS_QUERY) == le64(SUPPORTED)
+    assert bench.ok(ctrl.CTRL_STATS, ctrl.CTRL_STATS_QUERY) == le64(mask(*KINDS))
     bench.refuses(ctrl.CTRL_STATS, ctrl.CTRL_STATS_QUERY, b"\0")
     bench.refuses(ctrl.CTRL_STATS, ctrl.CTRL_STATS_QUERY, room=8)
 
@@ -494,6 +495,56 @@ def test_queues_count_frames(bench: Bench) -> None:
     assert stats.StatsRxGso.unpack(rest).hdr.type == stats.STATS_TYPE_REPLY_RX_GSO
     sent = stats.StatsTxBasic.unpack(rest[stats.StatsRxGso.SIZE :])
     assert (sent.hdr.vq_index, sent.tx_packets, sent.tx_drop_malformed) == (3, 2, 6)
+
+
+# Every type: the counters it shows, and the bytes of its reply behind the header, number by number.
+LAYOUTS = {
+    stats.STATS_TYPE_REPLY_CVQ: (2 * PAIRS, {}, [1, 1]),
+    stats.STATS_TYPE_REPLY_RX_BASIC: (
+        0,
+        {"kicks": 1, "frames": 2, "bytes": 3, "notifications": 4, "down": 5, "full": 6},
+        [1, 2, 3, 4, 11, 6],
+    ),
+    stats.STATS_TYPE_REPLY_RX_CSUM: (2, {"frames": 9, "valid": 2, "partial": 4}, [2, 4, 3, 0]),
+    stats.STATS_TYPE_REPLY_RX_GSO: (0, {"segmented": 7, "segmented_bytes": 8}, [7, 8, 0, 0]),
+    stats.STATS_TYPE_REPLY_RX_SPEED: (0, {"full": 1}, [0, 0]),
+    stats.STATS_TYPE_REPLY_TX_BASIC: (
+        1,
+        {"kicks": 1, "frames": 2, "bytes": 3, "notifications": 4, "header": 5, "down": 6},
+        [1, 2, 3, 4, 11, 5],
+    ),
+    stats.STATS_TYPE_REPLY_TX_CSUM: (3, {"frames": 50, "sent": 9, "unsummed": 4}, [5, 4]),
+    stats.STATS_TYPE_REPLY_TX_GSO: (
+        1,
+        {"cut": 1, "cut_bytes": 20, "segmented": 2, "segmented_bytes": 300, "pieces": 4, "piece_bytes": 25},
+        [3, 320, 4, 25, 2, 300],
+    ),
+    stats.STATS_TYPE_REPLY_TX_SPEED: (1, {"full": 1}, [0, 0]),
+}
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_the_bytes_of_each_reply(bench: Bench, kind: int) -> None:
+    index, bench.counters, wanted = LAYOUTS[kind]
+    answer = bench.ok(ctrl.CTRL_STATS, ctrl.CTRL_STATS_GET, queue_stats((index, 1 << kind)))
+    head = bytes([kind, 0]) + le16(index, 0, 8 + 8 * len(wanted))
+    assert answer == head + le64(*wanted)
+
+
+def test_every_type_is_known() -> None:
+    assert set(LAYOUTS) == set(KINDS)
+    named = {value for name, value in vars(stats).items() if name.startswith("STATS_TYPE_REPLY_")}
+    assert named == set(KINDS)
+
+
+def test_only_types_of_negotiated_features_are_named() -> None:
+    bench = Bench(mask(spec.F_DEVICE_STATS, spec.F_GUEST_CSUM, spec.F_HOST_USO))
+    always = {32, 0, 3, 16, 19}
+    kinds = always | {stats.STATS_TYPE_REPLY_RX_CSUM, stats.STATS_TYPE_REPLY_TX_GSO}
+    assert bench.ok(ctrl.CTRL_STATS, ctrl.CTRL_STATS_QUERY) == le64(mask(*kinds))
+    for kind, (index, _, _) in LAYOUTS.items():
+        answer = bench.ask(ctrl.CTRL_STATS, ctrl.CTRL_STATS_GET, queue_stats((index, 1 << kind)))
+        assert (answer[0] == ctrl.OK) == (kind in kinds)
 
 
 def test_only_whole_statistics_are_written(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from virtio.network.allow import AllowLink
 from virtio.network.dns import NotDnsError, parse_answer, parse_query
 from virtio.network.packet import Datagram, checksum, parse_udp, udp_frame
 from virtio.network.policy import Policy
-from virtio.testing.frames import CollectSink
+from virtio.testing.wire import Wire, put_frames
 
 GUEST_MAC, HOST_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 RESOLVER, GUEST = "192.0.2.53", "192.0.2.2"
@@ -68,20 +68,19 @@ class Rig:
         self.policy = Policy(allowed, [RESOLVER] if resolvers is None else resolvers, clock=lambda: self.now)
         self.world = open_link("loop:")
         self.link = AllowLink(self.world, self.policy)
-        self.nic = CollectSink(self.link)
+        self.nic = Wire(self.link)
 
     def passes(self, *frames: bytes) -> list[bool]:
         """Which frames come out; the world sends them back."""
         out = []
         for frame in frames:
-            assert self.nic.put_frames([frame], piece=5) == 1
+            assert self.nic.send([frame], cut=5) == 1
             out.append(frame in [came.data for came in self.nic.take()])
         return out
 
     def comes(self, *frames: bytes) -> None:
         """Frames come from the world, and pass."""
-        inward = self.link.inbound
-        assert self.nic.put_frames(list(frames), sink=inward) == len(frames)
+        assert put_frames(self.world, list(frames)) == len(frames)
         assert [came.data for came in self.nic.take()] == list(frames)
 
     def resolve(self, name: str, addresses: list[str], **more: object) -> None:
@@ -158,7 +157,7 @@ def test_another_name_is_refused_at_once() -> None:
     rig = Rig(["example.org"])
     for name in ("example.com", "sub.example.org", "notexample.org"):
         asked = udp(RESOLVER, 53, query(name, 99))
-        rig.nic.put_frames([asked])
+        rig.nic.send([asked])
         (came,) = rig.nic.take()
         reply = parse_udp(came.data)
         assert reply is not None
@@ -221,20 +220,20 @@ def test_a_burst_keeps_its_order() -> None:
     rig = Rig(["198.51.100.7"])
     good = [udp("198.51.100.7", data=bytes([number])) for number in range(6)]
     bad = udp("198.51.100.8")
-    assert rig.nic.put_frames([bad, *good[:2], bad, bad, *good[2:], bad]) == 10
+    assert rig.nic.send([bad, *good[:2], bad, bad, *good[2:], bad]) == 10
     assert [came.data for came in rig.nic.take()] == good
 
 
 def test_what_finds_no_room_is_the_callers_again(opened: Callable[[str], Link]) -> None:
     ours, theirs = socket.socketpair(type=socket.SOCK_DGRAM)
     with theirs:
-        nic = CollectSink(opened(f"dgram:?fd={ours.detach()}&allow=198.51.100.7"))
+        nic = Wire(opened(f"dgram:?fd={ours.detach()}&allow=198.51.100.7"))
         frames = [udp("198.51.100.7", data=struct.pack("!I", number)) for number in range(3000)]
         frames[1::2] = [udp("198.51.100.8")] * 1500
         expected = frames[::2]
         got = []
         while frames:
-            taken = nic.put_frames(frames)
+            taken = nic.send(frames)
             assert taken < 3000
             frames = frames[taken:]
             theirs.setblocking(False)
@@ -248,8 +247,8 @@ def test_what_finds_no_room_is_the_callers_again(opened: Callable[[str], Link]) 
 
 
 def test_by_url(opened: Callable[[str], Link]) -> None:
-    nic = CollectSink(opened("loop:?allow=198.51.100.7+example.org&resolver=192.0.2.53"))
-    assert nic.put_frames([udp("198.51.100.7"), udp("198.51.100.8")]) == 2
+    nic = Wire(opened("loop:?allow=198.51.100.7+example.org&resolver=192.0.2.53"))
+    assert nic.send([udp("198.51.100.7"), udp("198.51.100.8")]) == 2
     assert [came.data for came in nic.take()] == [udp("198.51.100.7")]
     assert nic.link.name == "loop:"
     assert nic.link.up
@@ -287,7 +286,7 @@ def test_any_frame_is_judged(frames: list[bytes]) -> None:
     heads = [
         HOST_MAC + GUEST_MAC + head + frame for frame in frames for head in (b"\x08\0", b"\x86\xdd", b"")
     ]
-    assert rig.nic.put_frames(heads) == len(heads)
+    assert rig.nic.send(heads) == len(heads)
     rig.nic.take()
     rig.comes(*heads)
 

@@ -10,7 +10,7 @@ import pytest
 
 from virtio.errors import NetworkUrlError
 from virtio.network import AntiSpoofLink, ImpairLink, LoopLink, NullLink, open_link
-from virtio.testing.bursts import CollectSink, put_frames
+from virtio.testing.wire import Wire, put_frames
 
 OWN_MAC = bytes.fromhex("525400000001")
 OTHER_MAC = bytes.fromhex("525400000002")
@@ -178,27 +178,27 @@ def test_a_prefix_of_ipv6() -> None:
 
 
 def test_order_and_what_comes_in() -> None:
-    guest = CollectSink()
+    guest = Wire()
     link = AntiSpoofLink(LoopLink(), **BOTH)
     link.connect(guest)
     good, bad = [frame + bytes([n]) for n, frame in enumerate(PASSES.values())], list(WRONG_IPS.values())
     mixed = [frame for pair in zip(good, bad, strict=False) for frame in pair]
     assert put_frames(link, mixed) == len(mixed)
-    assert [frame for frame, _ in guest.frames] == good
+    assert [seen.data for seen in guest.frames] == good
 
 
 @pytest.mark.parametrize("room", [1, 2, 3, 7])
 def test_the_number_taken_tells_where_to_go_on(room: int) -> None:
     good, bad = PASSES["own ipv4"], WRONG_IPS["ipv4"]
     frames = [bad, good, good + b"2", bad, bad, good + b"3", bad, good + b"4", good + b"5", bad]
-    world, inner = CollectSink(limit=room), ImpairLink(NullLink())
+    world, inner = Wire(room=room), ImpairLink(NullLink())
     inner.outwards.aim(world)
     link = AntiSpoofLink(inner, **BOTH)
     seen: list[bytes] = []
     for _ in range(len(frames)):
         frames = frames[put_frames(link, frames) :]
-        seen += [frame for frame, _ in world.frames]
-        world.clear()
+        seen += [came.data for came in world.frames]
+        world.take()
     assert frames == []
     assert seen == [good, *(good + digit for digit in (b"2", b"3", b"4", b"5"))]
     assert link.stats()["spoofed_ip"] == 5

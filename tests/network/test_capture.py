@@ -16,7 +16,7 @@ import pytest
 from virtio.errors import NetworkError
 from virtio.network import Capture, CaptureLink, ImpairLink, LoopLink, NullLink, open_link, pcapng
 from virtio.network.capture_file import Interface, Packet, Statistics, read
-from virtio.testing.bursts import CollectSink, put_frames
+from virtio.testing.wire import Wire, put_frames
 
 FRAME = bytes.fromhex("525400000002 525400000001 0800") + bytes(range(50))
 
@@ -80,7 +80,7 @@ def test_blocks_are_those_of_the_format(
 def test_both_directions_and_their_order(tmp_path: Path) -> None:
     path = tmp_path / "out.pcapng"
     link = open_link(f"loop:?pcap={path}")
-    guest = CollectSink()
+    guest = Wire()
     link.connect(guest)
     before = time.time_ns()
     put_frames(link, [FRAME])
@@ -103,7 +103,7 @@ def test_both_directions_and_their_order(tmp_path: Path) -> None:
 def test_what_the_guest_did_not_take_is_not_recorded(tmp_path: Path) -> None:
     path = tmp_path / "out.pcapng"
     link = open_link(f"loop:?pcap={path}")
-    link.connect(CollectSink(limit=2))
+    link.connect(Wire(room=2))
     put_frames(link, [FRAME] * 5)
     link.close()
     assert [p.direction.name for p in packets(path)].count("IN") == 2
@@ -112,7 +112,7 @@ def test_what_the_guest_did_not_take_is_not_recorded(tmp_path: Path) -> None:
 def test_what_the_world_did_not_take_is_not_recorded(tmp_path: Path) -> None:
     path = tmp_path / "out.pcapng"
     inner = ImpairLink(NullLink())
-    inner.outwards.aim(CollectSink(limit=3))
+    inner.outwards.aim(Wire(room=3))
     link = CaptureLink(inner, Capture(str(path), "nic"))
     assert put_frames(link, [FRAME] * 5) == 3
     link.close()
@@ -155,7 +155,7 @@ def test_half_a_buffer_does_not_wait(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from virtio.network import Capture, CaptureLink, NullLink
-from virtio.testing.bursts import put_frames
+from virtio.testing.wire import put_frames
 link = CaptureLink(NullLink(), Capture(sys.argv[1], "nic", buffer=1 << 20))
 print("ready", flush=True)
 while True:
@@ -220,7 +220,7 @@ def test_a_disk_that_is_full_ends_the_capture_and_not_the_traffic(
         "import resource, signal, sys, logging; logging.basicConfig()\n"
         "from virtio.network import *\n"
         "from virtio.network.capture import *\n"
-        "from virtio.testing.bursts import put_frames\n"
+        "from virtio.testing.wire import put_frames\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "link = CaptureLink(NullLink(), Capture(sys.argv[1], 'nic', flush=0.001, buffer=1 << 20))\n"
@@ -301,7 +301,7 @@ def test_a_pipe_without_a_reader_ends_the_capture(tmp_path: Path) -> None:
 def test_tshark_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "out.pcapng"
     link = CaptureLink(LoopLink(), Capture(str(path), "nic", snaplen=100))
-    link.connect(CollectSink())
+    link.connect(Wire())
     put_frames(link, [FRAME], queue=2, header=HEADERS[2])
     put_frames(link, [bytes(300)])
     link.close()

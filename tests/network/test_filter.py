@@ -19,7 +19,7 @@ from virtio.network import (
     stack,
 )
 from virtio.network.link import Link as LinkBase
-from virtio.testing.bursts import CollectSink, put_frames, receive_frames
+from virtio.testing.wire import Wire, put_frames
 
 FRAME = bytes(range(64))
 
@@ -74,13 +74,12 @@ def test_properties_are_the_inner_links(number: int) -> None:
 def test_frames_pass_both_ways(number: int) -> None:
     inner = open_link("loop:")
     link = make_filters(inner)[number]
-    guest = CollectSink()
-    link.connect(guest, queues=4)
+    guest = Wire(link, 4)
     assert inner.queues == link.queues == 4
     assert put_frames(link, [FRAME, FRAME[:20]], header={"flags": 1, "csum_start": 14, "csum_offset": 6}) == 2
-    assert [frame for frame, _ in guest.frames] == [FRAME, FRAME[:20]]
-    assert guest.frames[0][1]["csum_start"] == 14
-    assert receive_frames(link) < 0
+    assert [seen.data for seen in guest.frames] == [FRAME, FRAME[:20]]
+    assert guest.frames[0].csum_start == 14
+    assert guest.deliver() < 0
     link.disconnect()
     put_frames(link, [FRAME])
     assert len(guest.frames) == 2
@@ -89,7 +88,7 @@ def test_frames_pass_both_ways(number: int) -> None:
 
 def test_a_guest_without_room_is_heard_through_a_filter() -> None:
     link = FilterLink(open_link("loop:"))
-    link.connect(CollectSink(limit=1))
+    link.connect(Wire(room=1))
     put_frames(link, [FRAME] * 3)
     assert link.stats()["dropped"] == 2
 

@@ -11,17 +11,17 @@ import pytest
 from virtio.errors import NetworkUrlError, UsageError
 from virtio.network import IMPAIRMENTS, ImpairLink, Link, LoopLink, NullLink, Sink, open_link
 from virtio.network.impair.settings import OPTIONS
-from virtio.testing.bursts import CollectSink, put_frames
+from virtio.testing.wire import Wire, put_frames
 
 FRAMES = [bytes([number]) * 60 for number in range(100)]
 
 
-def wait_for(sink: CollectSink, count: int) -> list[bytes]:
+def wait_for(sink: Wire, count: int) -> list[bytes]:
     end = time.monotonic() + 20
     while len(sink.frames) < count:
         assert time.monotonic() < end, f"{len(sink.frames)} of {count}"
         time.sleep(0.001)
-    return [frame for frame, _ in sink.frames]
+    return [seen.data for seen in sink.frames]
 
 
 def impaired(url: str) -> ImpairLink:
@@ -32,7 +32,7 @@ def impaired(url: str) -> ImpairLink:
 
 def test_delayed_frames_come_back_whole_and_in_order() -> None:
     link = impaired("loop:?delay=2ms")
-    guest = CollectSink()
+    guest = Wire()
     link.connect(guest)
     start = time.monotonic_ns()
     put_frames(link, FRAMES)
@@ -44,7 +44,7 @@ def test_delayed_frames_come_back_whole_and_in_order() -> None:
 @pytest.mark.parametrize(("url", "seen"), [("out", (0, 1)), ("in", (1, 0)), ("both", (1, 1))])
 def test_directions(url: str, seen: tuple[int, int]) -> None:
     link = impaired(f"loop:?duplicate=100%&impair={url}")
-    link.connect(CollectSink())
+    link.connect(Wire())
     put_frames(link, FRAMES[:1])
     stats = link.stats()
     assert (stats["impair_in_duplicated"] > 0, stats["impair_out_duplicated"] > 0) == tuple(map(bool, seen))
@@ -53,7 +53,7 @@ def test_directions(url: str, seen: tuple[int, int]) -> None:
 
 def test_it_is_switched_while_frames_flow() -> None:
     link = impaired("loop:?delay=0ms")
-    guest = CollectSink()
+    guest = Wire()
     link.connect(guest)
     put_frames(link, FRAMES)
     assert len(guest.frames) == 100
@@ -89,10 +89,10 @@ def test_a_change_that_makes_no_sense_changes_nothing() -> None:
 def test_a_seed_is_for_both_directions_and_can_be_read() -> None:
     fates = []
     for link in (impaired("loop:?loss=30%&seed=7"), impaired("loop:?loss=30%&seed=7")):
-        guest = CollectSink()
+        guest = Wire()
         link.connect(guest)
         put_frames(link, FRAMES)
-        fates.append([frame for frame, _ in guest.frames])
+        fates.append([seen.data for seen in guest.frames])
         assert link.seed == 7
         link.close()
     assert fates[0] == fates[1]
@@ -122,7 +122,7 @@ def test_segmentation_can_be_had_before(segments: bool, mask: int) -> None:
 def test_after_a_disconnect_nothing_is_delivered() -> None:
     link = impaired("loop:?delay=1ms&jitter=1ms")
     for _ in range(50):
-        guest = CollectSink()
+        guest = Wire()
         link.connect(guest)
         put_frames(link, FRAMES)
         wait_for(guest, 1)
@@ -135,7 +135,7 @@ def test_after_a_disconnect_nothing_is_delivered() -> None:
 
 def test_many_threads_lose_nothing() -> None:
     link = impaired("loop:?delay=100us&limit=1000000")
-    guest = CollectSink()
+    guest = Wire()
     link.connect(guest, queues=4)
 
     def send(queue: int) -> None:
@@ -168,7 +168,7 @@ def timer_switches() -> int:
 
 def test_an_idle_timer_sleeps() -> None:
     link = impaired("loop:?delay=1ms")
-    guest = CollectSink()
+    guest = Wire()
     link.connect(guest)
     put_frames(link, FRAMES)
     wait_for(guest, 100)
@@ -184,7 +184,7 @@ def test_an_idle_timer_sleeps() -> None:
 
 def test_closing_drops_what_is_held_and_ends_the_timers() -> None:
     link = impaired("loop:?delay=3600s")
-    link.connect(CollectSink())
+    link.connect(Wire())
     put_frames(link, FRAMES)
     assert link.stats()["impair_out_held"] == 100
     link.disconnect()

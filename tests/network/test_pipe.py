@@ -13,7 +13,7 @@ from virtio.errors import NetworkUrlError, UsageError
 from virtio.network import Impairment
 from virtio.network.impair import Pipe
 from virtio.network.impair.settings import both_directions
-from virtio.testing.bursts import CollectSink, put_frames
+from virtio.testing.wire import Wire, WireFrame, put_frames
 
 MS = 10**6
 SEED = 20260401
@@ -35,7 +35,7 @@ class Bench:
     """A pipe with a clock in the test's hands, and what came out of it when."""
 
     def __init__(self, seed: int = SEED, **options: str) -> None:
-        self.out = CollectSink()
+        self.out = Wire()
         self.pipe = Pipe(self.out, settings(**{"limit": "1000000", **options}), seed=seed, manual=True)
         self.time = 0
 
@@ -53,15 +53,15 @@ class Bench:
         """Time and number of each frame that is still to come, and of those that came already at 0."""
         seen = []
         while (due := self.pipe.next_due) is not None:
-            self.out.clear()
+            self.out.take()
             self.pipe.advance(due)
-            seen += [(due, number(frame)) for frame, _ in self.out.frames]
+            seen += [(due, number(came.data)) for came in self.out.frames]
         return seen
 
     def numbers(self) -> list[int]:
         """Numbers of all frames in the order of their coming."""
         self.pipe.advance(2**62)
-        return [number(frame) for frame, _ in self.out.frames]
+        return [number(seen.data) for seen in self.out.frames]
 
 
 def binomial_bounds(count: int, share: float, sigmas: float = 4.5) -> tuple[float, float]:
@@ -90,7 +90,7 @@ CHI_LIMIT = 80.0
 
 
 def test_an_idle_pipe_hands_on_at_once() -> None:
-    out = CollectSink(limit=3)
+    out = Wire(room=3)
     pipe = Pipe(out)
     assert put_frames(pipe, numbered(range(5))) == 3
     assert pipe.stats()["frames"] == 0
@@ -111,9 +111,8 @@ def test_frames_are_kept_whole() -> None:
         bench.pipe, [frame], header={"flags": 1, "csum_start": 34, "csum_offset": 16}, cut=(3, 100, 1000)
     )
     bench.advance(MS)
-    [(data, header)] = bench.out.frames
-    assert data == frame
-    assert (header["flags"], header["csum_start"], header["csum_offset"]) == (1, 34, 16)
+    [came] = bench.out.frames
+    assert came == WireFrame(frame, flags=1, csum_start=34, csum_offset=16)
 
 
 def jittered(distribution: str, correlation: str = "", count: int = 20_000) -> list[float]:
@@ -248,7 +247,7 @@ def test_corruption_flips_one_bit_anywhere() -> None:
     bench = Bench(corrupt="50%")
     put_frames(bench.pipe, [bytes(size)] * count)
     bench.advance(0)
-    flips = [int.from_bytes(frame, "little") for frame, _ in bench.out.frames]
+    flips = [int.from_bytes(seen.data, "little") for seen in bench.out.frames]
     assert {flip.bit_count() for flip in flips} == {0, 1}
     places = [flip.bit_length() - 1 for flip in flips if flip]
     low, high = binomial_bounds(count, 0.5)
@@ -271,11 +270,11 @@ def test_a_corrupted_frame_has_its_checksum_computed_before(size: int) -> None:
     frame = frame[:30] + b"\x12\x34" + frame[32:]  # of the pseudo-header, as a driver leaves it
     put_frames(bench.pipe, [frame], header={"flags": 1, "csum_start": 14, "csum_offset": 16})
     bench.advance(0)
-    [(data, header)] = bench.out.frames
-    assert header["flags"] == 0
+    [came] = bench.out.frames
+    assert came.flags == 0
     assert bench.pipe.stats()["corrupted"] == 1
     whole = frame[:30] + (~checksum(frame[14:]) & 0xFFFF).to_bytes(2, "big") + frame[32:]
-    flipped = int.from_bytes(data, "big") ^ int.from_bytes(whole, "big")
+    flipped = int.from_bytes(came.data, "big") ^ int.from_bytes(whole, "big")
     assert flipped.bit_count() == 1
 
 
@@ -284,7 +283,7 @@ def test_a_checksum_outside_the_frame_is_left_alone() -> None:
     for start, offset in ((65535, 65535), (0, 59), (60, 0)):
         put_frames(bench.pipe, [bytes(60)], header={"flags": 1, "csum_start": start, "csum_offset": offset})
     bench.advance(0)
-    assert {int.from_bytes(frame, "big").bit_count() for frame, _ in bench.out.frames} == {1}
+    assert {int.from_bytes(seen.data, "big").bit_count() for seen in bench.out.frames} == {1}
 
 
 def test_what_would_be_segmented_is_dropped_rather_than_corrupted() -> None:
@@ -357,7 +356,7 @@ def test_a_burst_passes_at_once() -> None:
     bench = Bench(rate="1mbit", burst="500")
     bench.time = 10 * MS
     bench.send(6, size=125)
-    assert [number(frame) for frame, _ in bench.out.frames] == [0, 1, 2, 3]
+    assert [number(seen.data) for seen in bench.out.frames] == [0, 1, 2, 3]
     assert bench.arrivals() == [(11 * MS, 4), (12 * MS, 5)]
 
 
@@ -377,7 +376,7 @@ def test_the_rate_is_kept_over_time(exceed: str) -> None:
     for n in range(5000):
         bench.advance(n * MS // 10)
         put_frames(bench.pipe, numbered([n], 100 + n * 7 % 1400))
-    sent = sum(len(frame) for frame, _ in bench.out.frames)
+    sent = sum(len(seen.data) for seen in bench.out.frames)
     assert 0.97 * 625_000 < sent <= 625_000 + 3000
 
 
@@ -390,7 +389,7 @@ def test_frames_beyond_the_limit_are_dropped() -> None:
 
 
 def test_a_receiver_without_room_is_counted() -> None:
-    out = CollectSink(limit=2)
+    out = Wire(room=2)
     pipe = Pipe(out, settings(delay="1ms"), manual=True)
     put_frames(pipe, numbered(range(5)))
     pipe.advance(MS)
@@ -414,11 +413,11 @@ EVERYTHING: dict[str, str] = {
 def run_everything(seed: int, **changes: str) -> list[tuple[int, bytes]]:
     bench = Bench(seed, **{**EVERYTHING, **changes})
     bench.send(2000, every=50_000)
-    seen = [(0, frame) for frame, _ in bench.out.frames]
+    seen = [(0, came.data) for came in bench.out.frames]
     while (due := bench.pipe.next_due) is not None:
-        bench.out.clear()
+        bench.out.take()
         bench.advance(due)
-        seen += [(due, frame) for frame, _ in bench.out.frames]
+        seen += [(due, came.data) for came in bench.out.frames]
     return seen
 
 
@@ -449,10 +448,10 @@ def test_switching_one_impairment_on_leaves_the_others_alone() -> None:
 def test_streams_of_one_seed_differ() -> None:
     fates = []
     for stream in (0, 1):
-        out = CollectSink()
+        out = Wire()
         pipe = Pipe(out, settings(loss="50%"), seed=SEED, stream=stream, manual=True)
         put_frames(pipe, numbered(range(64)))
-        fates.append([number(frame) for frame, _ in out.frames])
+        fates.append([number(seen.data) for seen in out.frames])
     assert fates[0] != fates[1]
 
 
@@ -472,7 +471,7 @@ def test_reseeding() -> None:
     bench = Bench(loss="50%")
     bench.send(50)
     first = bench.numbers()
-    bench.out.clear()
+    bench.out.take()
     bench.pipe.reseed(SEED)
     bench.send(50)
     assert bench.numbers() == first

@@ -12,7 +12,7 @@ import pytest
 
 from virtio.errors import NetworkError, NetworkUrlError, UsageError
 from virtio.network import PythonLink, open_link, put_buffers
-from virtio.testing.bursts import CollectSink, put_frames
+from virtio.testing.wire import Wire, put_frames
 
 FRAME = bytes(range(60))
 
@@ -24,8 +24,8 @@ def wait_for(link: PythonLink, name: str, count: int) -> None:
         time.sleep(0.001)
 
 
-def connected(handler: Any, **options: Any) -> tuple[PythonLink, CollectSink]:
-    link, guest = PythonLink(handler, **options), CollectSink()
+def connected(handler: Any, **options: Any) -> tuple[PythonLink, Wire]:
+    link, guest = PythonLink(handler, **options), Wire()
     link.connect(guest)
     return link, guest
 
@@ -56,7 +56,7 @@ def test_what_the_handler_returns_goes_to_the_guest(answer: Any, expected: list[
     put_frames(link, [FRAME], cut=(7, 8))
     put_frames(link, [b"end"])
     assert done.wait(20)
-    assert [frame for frame, _ in guest.frames] == expected
+    assert [seen.data for seen in guest.frames] == expected
     link.disconnect()
     link.close()
     assert link.stats()["frames"] == 2
@@ -85,7 +85,7 @@ def test_an_exception_is_logged_once_and_counted(caplog: pytest.LogCaptureFixtur
         wait_for(link, "answered", 1)
     assert link.stats()["exceptions"] == 5
     assert caplog.text.count("ZeroDivisionError: a mistake") == 1
-    assert [frame for frame, _ in guest.frames] == [b"\x01" * 60]
+    assert [seen.data for seen in guest.frames] == [b"\x01" * 60]
     link.close()
 
 
@@ -108,13 +108,13 @@ def test_a_slow_handler_does_not_hold_the_nic_up() -> None:
 
 
 def test_frames_can_be_sent_at_any_time() -> None:
-    link, guest = PythonLink(), CollectSink(limit=3)
+    link, guest = PythonLink(), Wire(room=3)
     assert link.send([FRAME]) == 0
     link.connect(guest)
     assert link.send([FRAME, memoryview(FRAME)[:20]], header={"flags": 2}) == 2
     assert link.send(iter([FRAME] * 3)) == 1
-    assert [len(frame) for frame, _ in guest.frames] == [60, 20, 60]
-    assert guest.frames[0][1]["flags"] == 2
+    assert [len(seen.data) for seen in guest.frames] == [60, 20, 60]
+    assert guest.frames[0].flags == 2
     assert link.stats() == {"frames": 0, "answered": 3, "dropped": 0, "no_room": 3, "exceptions": 0}
     put_frames(link, [FRAME])
     assert link.stats()["frames"] == 1
@@ -135,9 +135,9 @@ def test_what_is_no_frame() -> None:
 
 
 def test_many_buffers_until_there_is_no_room() -> None:
-    sink = CollectSink(limit=150)
+    sink = Wire(room=150)
     assert put_buffers(sink, (bytes([n % 256] * 60) for n in range(300))) == 150
-    assert [frame[0] for frame, _ in sink.frames] == list(range(150))
+    assert [seen.data[0] for seen in sink.frames] == list(range(150))
     assert put_buffers(sink, []) == 0
 
 
@@ -159,7 +159,7 @@ def test_a_function_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "frame_handlers_bad.py").write_text("1 / 0")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    link, guest = open_link("python:frame_handlers_here:echo"), CollectSink()
+    link, guest = open_link("python:frame_handlers_here:echo"), Wire()
     assert link.name == "python:frame_handlers_here:echo"
     link.connect(guest)
     put_frames(link, [FRAME])
@@ -184,7 +184,7 @@ def test_filters_go_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "frame_handlers_more.py").write_text(HANDLERS)
     monkeypatch.syspath_prepend(str(tmp_path))
     link = open_link("python:frame_handlers_more:echo?loss=100%&impair=in")
-    link.connect(CollectSink())
+    link.connect(Wire())
     put_frames(link, [FRAME])
     end = time.monotonic() + 20
     while link.stats()["impair_in_lost"] == 0:

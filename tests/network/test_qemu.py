@@ -13,7 +13,7 @@ import pytest
 from virtio import vm
 from virtio.network import Link, open_link
 from virtio.network.packet import checksum
-from virtio.testing.frames import CollectSink
+from virtio.testing.wire import Wire
 
 pytestmark = [
     pytest.mark.guest,
@@ -28,7 +28,7 @@ class Station:
 
     def __init__(self, link: Link) -> None:
         self.link = link
-        self.nic = CollectSink(link)
+        self.nic = Wire(link)
         self.stop, self._wake = False, socket.socketpair()
         self.pings = 0
         self.thread = threading.Thread(target=self._run)
@@ -40,8 +40,8 @@ class Station:
         poll.register(self._wake[0], select.POLLIN)
         while not self.stop:
             poll.poll()
-            while self.nic.receive() > 0:
-                self.nic.put_frames([reply for came in self.nic.take() if (reply := self.reply(came.data))])
+            while self.nic.deliver() > 0:
+                self.nic.send([reply for came in self.nic.take() if (reply := self.reply(came.data))])
 
     def reply(self, frame: bytes) -> bytes:
         head = frame[6:12] + OURS + frame[12:14]

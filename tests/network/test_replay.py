@@ -12,7 +12,7 @@ import pytest
 from virtio.errors import CaptureFileError, NetworkError, NetworkUrlError
 from virtio.network import ReplayLink, open_link, pcapng
 from virtio.network.replay import Schedule, index_capture
-from virtio.testing.bursts import CollectSink, put_frames
+from virtio.testing.wire import Wire, put_frames
 
 IN, OUT = pcapng.Direction.IN, pcapng.Direction.OUT
 MS = 10**6
@@ -38,7 +38,7 @@ class Clock:
         self.now = 5 * 10**9
         link.clock = lambda: self.now
 
-    def run(self, link: ReplayLink, guest: CollectSink, steps: int = 1000) -> list[tuple[int, int]]:
+    def run(self, link: ReplayLink, guest: Wire, steps: int = 1000) -> list[tuple[int, int]]:
         """What comes: milliseconds since the start, and the frame's number."""
         start = self.now
         seen: list[tuple[int, int]] = []
@@ -46,8 +46,10 @@ class Clock:
             if link.schedule.finished:
                 break
             pause = link.step(guest)
-            seen += [((self.now - start) // MS, int.from_bytes(data[-4:], "big")) for data, _ in guest.frames]
-            guest.clear()
+            seen += [
+                ((self.now - start) // MS, int.from_bytes(came.data[-4:], "big")) for came in guest.frames
+            ]
+            guest.take()
             self.now += pause
         return seen
 
@@ -55,7 +57,7 @@ class Clock:
 def replay(path: Path, **options: object) -> list[tuple[int, int]]:
     link = ReplayLink(str(path), **options)  # type: ignore[arg-type]
     clock = Clock(link)
-    seen = clock.run(link, CollectSink())
+    seen = clock.run(link, Wire())
     link.close()
     return seen
 
@@ -78,7 +80,7 @@ def test_loops_begin_at_once_again(tmp_path: Path) -> None:
 
 def test_a_loop_without_end(tmp_path: Path) -> None:
     link = ReplayLink(str(many(tmp_path / "a", 2)), speed=None, loops=0)
-    seen = Clock(link).run(link, CollectSink(), steps=50)
+    seen = Clock(link).run(link, Wire(), steps=50)
     assert [number for _, number in seen] == [0, 1] * 50
     link.close()
 
@@ -96,17 +98,17 @@ def test_stamps_that_run_backwards_keep_the_files_order(tmp_path: Path) -> None:
 def test_a_guest_that_is_not_there_yet_misses_nothing(tmp_path: Path) -> None:
     link = ReplayLink(str(many(tmp_path / "a", 3)))
     clock = Clock(link)
-    nobody = CollectSink(limit=0)
+    nobody = Wire(room=0)
     for _ in range(5):
         clock.now += link.step(nobody)
     assert link.stats()["dropped"] == 0
-    assert clock.run(link, CollectSink()) == [(0, 0), (1, 1), (2, 2)]
+    assert clock.run(link, Wire()) == [(0, 0), (1, 1), (2, 2)]
     link.close()
 
 
 def test_a_guest_that_is_too_slow_misses_frames_like_on_a_wire(tmp_path: Path) -> None:
     link = ReplayLink(str(many(tmp_path / "a", 10)))
-    guest = CollectSink(limit=4)
+    guest = Wire(room=4)
     clock = Clock(link)
     while not link.schedule.finished:
         clock.now += link.step(guest)
@@ -118,11 +120,11 @@ def test_a_guest_that_is_too_slow_misses_frames_like_on_a_wire(tmp_path: Path) -
 def test_at_full_speed_it_waits_for_the_guest(tmp_path: Path) -> None:
     link = ReplayLink(str(many(tmp_path / "a", 300)), speed=None)
     seen: list[bytes] = []
-    guest = CollectSink(limit=7)
+    guest = Wire(room=7)
     while not link.schedule.finished:
         link.step(guest)
-        seen += [data for data, _ in guest.frames]
-        guest.clear()
+        seen += [came.data for came in guest.frames]
+        guest.take()
     assert seen == [frame(i) for i in range(300)]
     assert link.stats()["dropped"] == 0
     link.close()
@@ -159,7 +161,7 @@ def test_frames_far_apart_in_the_file_are_read_one_by_one(tmp_path: Path) -> Non
     path = write(tmp_path / "a", pcapng.packet(frame(0), 0), *filler, pcapng.packet(frame(1), 2))
     link = ReplayLink(str(path), direction="in", speed=None)
     assert link.near(range(2)) == range(1)
-    assert [number for _, number in Clock(link).run(link, CollectSink())] == [0, 1]
+    assert [number for _, number in Clock(link).run(link, Wire())] == [0, 1]
     link.close()
 
 
@@ -197,7 +199,7 @@ def test_a_file_cut_while_it_is_replayed(tmp_path: Path, caplog: pytest.LogCaptu
     link = ReplayLink(str(path), speed=None)
     with path.open("r+b") as stream:
         stream.truncate(500)
-    link.connect(CollectSink())
+    link.connect(Wire())
     assert link.finished.wait(20)
     assert "was cut at byte 500" in str(link.error)
     assert "replay of" in caplog.text
@@ -241,29 +243,29 @@ def test_options_of_a_url(tmp_path: Path) -> None:
 def test_a_guest_gets_it_all_and_may_pause(tmp_path: Path) -> None:
     link = open_link(f"pcap:{many(tmp_path / 'a', 500)}?max")
     assert isinstance(link, ReplayLink)
-    link.connect(first := CollectSink(limit=100))
+    link.connect(first := Wire(room=100))
     while len(first.frames) < 100:
         pass
     put_frames(link, [frame(1)])
     link.disconnect()
-    link.connect(second := CollectSink())
+    link.connect(second := Wire())
     assert link.finished.wait(20)
-    assert [data for data, _ in first.frames + second.frames] == [frame(i) for i in range(500)]
+    assert [seen.data for seen in first.frames + second.frames] == [frame(i) for i in range(500)]
     link.disconnect()
     link.close()
 
 
 def test_a_capture_replays_what_it_recorded(tmp_path: Path) -> None:
     source = open_link(f"loop:?pcap={tmp_path}/a")
-    source.connect(CollectSink())
+    source.connect(Wire())
     put_frames(source, [frame(i) for i in range(100)])
     source.disconnect()
     source.close()
     link = open_link(f"pcap:{tmp_path}/a?max&direction=in")
     assert isinstance(link, ReplayLink)
-    link.connect(guest := CollectSink())
+    link.connect(guest := Wire())
     assert link.finished.wait(20)
-    assert [data for data, _ in guest.frames] == [frame(i) for i in range(100)]
+    assert [seen.data for seen in guest.frames] == [frame(i) for i in range(100)]
     link.close()
 
 

@@ -17,7 +17,7 @@ from virtio.errors import (
     NetworkUrlError,
 )
 from virtio.network import Link, open_link
-from virtio.testing.frames import CollectSink
+from virtio.testing.wire import Wire
 
 FRAME = bytes(range(14)) + b"a frame" * 9
 Opener = Callable[[str], Link]
@@ -43,10 +43,10 @@ def test_two_streams(opened: Opener, tmp_path: Path, target: str) -> None:
     server, client = opened(f"stream:{where}?server=on"), opened(f"stream:{where}")
     wait_carrier(server, True)
     wait_carrier(client, True)
-    one, two = CollectSink(server), CollectSink(client)
-    assert one.put_frames([FRAME, FRAME[:14]]) == 2
+    one, two = Wire(server), Wire(client)
+    assert one.send([FRAME, FRAME[:14]]) == 2
     assert [frame.data for frame in two.wait(2)] == [FRAME, FRAME[:14]]
-    assert two.put_frames([FRAME], piece=5) == 1
+    assert two.send([FRAME], cut=5) == 1
     assert [frame.data for frame in one.wait()] == [FRAME]
     assert server.stats()["sent"] == 2
     assert server.stats()["sent_bytes"] == len(FRAME) + 14
@@ -55,11 +55,11 @@ def test_two_streams(opened: Opener, tmp_path: Path, target: str) -> None:
 
 def test_the_form_on_the_wire(opened: Opener, tmp_path: Path) -> None:
     link = opened(f"stream:{tmp_path}/s?server=on")
-    nic = CollectSink(link)
+    nic = Wire(link)
     with socket.socket(socket.AF_UNIX) as peer:
         peer.connect(f"{tmp_path}/s")
         wait_carrier(link, True)
-        nic.put_frames([FRAME])
+        nic.send([FRAME])
         assert peer.recv(1 << 16) == struct.pack("!I", len(FRAME)) + FRAME
         data = struct.pack("!I", len(FRAME)) + FRAME
         for byte in data:
@@ -69,12 +69,12 @@ def test_the_form_on_the_wire(opened: Opener, tmp_path: Path) -> None:
 
 def test_a_peer_that_reads_late_loses_no_byte(opened: Opener, tmp_path: Path) -> None:
     link = opened(f"stream:{tmp_path}/s?server=on")
-    nic = CollectSink(link)
+    nic = Wire(link)
     with socket.socket(socket.AF_UNIX) as peer:
         peer.connect(f"{tmp_path}/s")
         wait_carrier(link, True)
         sent = frames(4000, 1514)
-        taken = nic.put_frames(sent, piece=700)
+        taken = nic.send(sent, cut=700)
         assert 0 < taken < 4000
         assert link.stats()["full"] == 1
         expected = b"".join(struct.pack("!I", 1514) + frame for frame in sent[:taken])
@@ -83,7 +83,7 @@ def test_a_peer_that_reads_late_loses_no_byte(opened: Opener, tmp_path: Path) ->
         while len(got) < len(expected):  # the last frame's end comes although nothing more is put
             got += peer.recv(1 << 16)
         assert got == expected
-        assert nic.put_frames([FRAME]) == 1
+        assert nic.send([FRAME]) == 1
         assert peer.recv(1 << 16) == struct.pack("!I", len(FRAME)) + FRAME
 
 
@@ -91,14 +91,15 @@ def test_frames_wait_for_room(opened: Opener, tmp_path: Path) -> None:
     server, client = opened(f"stream:{tmp_path}/s?server=on"), opened(f"stream:{tmp_path}/s")
     wait_carrier(client, True)
     wait_carrier(server, True)
-    one, two = CollectSink(server), CollectSink(client, room=3)
-    one.put_frames(frames(10))
+    one, two = Wire(server), Wire(client, room=3)
+    one.send(frames(10))
     assert len(two.wait(3)) == 3
-    assert two.receive() == -errno.ENOSPC
+    two.room = 0
+    assert two.deliver() == -errno.ENOSPC
     two.room = None
-    assert two.receive(budget=2) == 2
-    assert two.receive() == 5
-    assert two.receive() == -errno.EAGAIN
+    assert two.deliver(budget=2) == 2
+    assert two.deliver() == 5
+    assert two.deliver() == -errno.EAGAIN
     assert [frame.data for frame in two.take()] == frames(10)[3:]
 
 
@@ -107,17 +108,17 @@ def test_longest_frames(opened: Opener, tmp_path: Path, pieces: int) -> None:
     server, client = opened(f"stream:{tmp_path}/s?server=on"), opened(f"stream:{tmp_path}/s")
     wait_carrier(client, True)
     wait_carrier(server, True)
-    one, two = CollectSink(server), CollectSink(client)
+    one, two = Wire(server), Wire(client)
     longest = os.urandom(65550)
-    assert one.put_frames([longest, longest], piece=-(-65550 // pieces)) >= 1
+    assert one.send([longest, longest], cut=-(-65550 // pieces)) >= 1
     assert two.wait()[0].data == longest
-    assert one.put_frames([bytes(65551)]) == 1
+    assert one.send([bytes(65551)]) == 1
     assert server.stats()["refused"] == 1
 
 
 def test_a_peer_goes_and_comes(opened: Opener, tmp_path: Path) -> None:
     link = opened(f"stream:{tmp_path}/s?server=on")
-    nic = CollectSink(link)
+    nic = Wire(link)
     for _ in range(3):
         with socket.socket(socket.AF_UNIX) as peer:
             peer.connect(f"{tmp_path}/s")
@@ -125,13 +126,13 @@ def test_a_peer_goes_and_comes(opened: Opener, tmp_path: Path) -> None:
             peer.sendall(struct.pack("!I", len(FRAME)) + FRAME + b"\0\0")
             assert [frame.data for frame in nic.wait()] == [FRAME]
         wait_carrier(link, False)
-        assert nic.put_frames([FRAME]) == 1
+        assert nic.send([FRAME]) == 1
     assert link.stats()["unreachable"] == 3
 
 
 def test_a_client_finds_its_server_again(opened: Opener, tmp_path: Path) -> None:
     link = opened(f"stream:{tmp_path}/s?reconnect=1")
-    nic = CollectSink(link)
+    nic = Wire(link)
     assert not link.up
     for _ in range(2):
         with socket.socket(socket.AF_UNIX) as listener:
@@ -140,7 +141,7 @@ def test_a_client_finds_its_server_again(opened: Opener, tmp_path: Path) -> None
             peer, _ = listener.accept()
             with peer:
                 wait_carrier(link, True)
-                nic.put_frames([FRAME])
+                nic.send([FRAME])
                 assert peer.recv(4 + len(FRAME), socket.MSG_WAITALL)[4:] == FRAME
         (tmp_path / "s").unlink()
         wait_carrier(link, False)
@@ -148,7 +149,7 @@ def test_a_client_finds_its_server_again(opened: Opener, tmp_path: Path) -> None
 
 def test_what_was_sent_before_the_end_comes(opened: Opener, tmp_path: Path) -> None:
     link = opened(f"stream:{tmp_path}/s?server=on")
-    nic = CollectSink(link)
+    nic = Wire(link)
     with socket.socket(socket.AF_UNIX) as peer:
         peer.connect(f"{tmp_path}/s")
         peer.sendall((struct.pack("!I", len(FRAME)) + FRAME) * 5)
@@ -160,14 +161,14 @@ def test_garbage_is_refused_by_name(
     opened: Opener, tmp_path: Path, length: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     link = opened(f"stream:{tmp_path}/s?server=on")
-    nic = CollectSink(link)
+    nic = Wire(link)
     with socket.socket(socket.AF_UNIX) as peer:
         peer.connect(f"{tmp_path}/s")
         wait_carrier(link, True)
         good = struct.pack("!I", len(FRAME)) + FRAME
         peer.sendall(good + struct.pack("!I", length) + b"GET / HTTP/1.1")
         assert [frame.data for frame in nic.wait()] == [FRAME]
-        assert nic.receive() == -errno.EAGAIN
+        assert nic.deliver() == -errno.EAGAIN
         peer.settimeout(10)
         assert peer.recv(1) == b""
     wait_carrier(link, False)
@@ -182,7 +183,7 @@ def test_garbage_is_refused_by_name(
 
 def test_runts_are_counted(opened: Opener, tmp_path: Path) -> None:
     link = opened(f"stream:{tmp_path}/s?server=on")
-    nic = CollectSink(link)
+    nic = Wire(link)
     with socket.socket(socket.AF_UNIX) as peer:
         peer.connect(f"{tmp_path}/s")
         wait_carrier(link, True)
@@ -196,7 +197,7 @@ def test_a_connection_of_ours(opened: Opener) -> None:
     with theirs:
         link = opened(f"stream:?fd={ours.detach()}")
         wait_carrier(link, True)
-        CollectSink(link).put_frames([FRAME])
+        Wire(link).send([FRAME])
         assert theirs.recv(1000)[4:] == FRAME
     wait_carrier(link, False)
 
@@ -227,13 +228,13 @@ def test_what_a_dead_server_left(opened: Opener, tmp_path: Path) -> None:
 
 
 def test_two_dgrams(opened: Opener, tmp_path: Path) -> None:
-    one = CollectSink(opened(f"dgram:{tmp_path}/b?local={tmp_path}/a"))
-    one.put_frames([FRAME])
+    one = Wire(opened(f"dgram:{tmp_path}/b?local={tmp_path}/a"))
+    one.send([FRAME])
     assert one.link.stats()["unreachable"] == 1
-    two = CollectSink(opened(f"dgram:{tmp_path}/a?local={tmp_path}/b"))
-    assert one.put_frames([FRAME, FRAME[:20]], piece=3) == 2
+    two = Wire(opened(f"dgram:{tmp_path}/a?local={tmp_path}/b"))
+    assert one.send([FRAME, FRAME[:20]], cut=3) == 2
     assert [frame.data for frame in two.wait(2)] == [FRAME, FRAME[:20]]
-    assert two.put_frames([bytes(13), bytes(9000)]) == 2
+    assert two.send([bytes(13), bytes(9000)]) == 2
     assert [len(frame.data) for frame in one.wait()] == [9000]
     assert one.link.stats()["runts"] == 1
 
@@ -243,8 +244,8 @@ def test_dgrams_over_inet(opened: Opener) -> None:
         peer.bind(("127.0.0.1", 0))
         peer.settimeout(10)
         port = peer.getsockname()[1]
-        nic = CollectSink(opened(f"dgram:?remote=127.0.0.1:{port}&local=127.0.0.1:0"))
-        nic.put_frames([FRAME])
+        nic = Wire(opened(f"dgram:?remote=127.0.0.1:{port}&local=127.0.0.1:0"))
+        nic.send([FRAME])
         data, source = peer.recvfrom(2000)
         assert data == FRAME
         peer.sendto(FRAME[::-1], source)
@@ -254,8 +255,8 @@ def test_dgrams_over_inet(opened: Opener) -> None:
 def test_a_full_dgram_socket_takes_no_more(opened: Opener, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
         peer.bind(f"{tmp_path}/b")
-        nic = CollectSink(opened(f"dgram:{tmp_path}/b?local={tmp_path}/a"))
-        taken = nic.put_frames(frames(3000))
+        nic = Wire(opened(f"dgram:{tmp_path}/b?local={tmp_path}/a"))
+        taken = nic.send(frames(3000))
         assert 0 < taken < 3000
         assert [peer.recv(100) for _ in range(taken)] == frames(3000)[:taken]
         assert nic.link.stats()["full"] == 1
@@ -264,8 +265,8 @@ def test_a_full_dgram_socket_takes_no_more(opened: Opener, tmp_path: Path) -> No
 def test_a_dgram_socket_of_ours(opened: Opener) -> None:
     ours, theirs = socket.socketpair(type=socket.SOCK_DGRAM)
     with theirs:
-        nic = CollectSink(opened(f"dgram:?fd={ours.detach()}"))
-        nic.put_frames([FRAME])
+        nic = Wire(opened(f"dgram:?fd={ours.detach()}"))
+        nic.send([FRAME])
         assert theirs.recv(1000) == FRAME
         theirs.send(b"")
         theirs.send(FRAME)

@@ -12,19 +12,19 @@ from virtio.network import LoopLink, Sink, open_link
 from virtio.network.switch import Fdb, Port, PortSettings, Switch, Uplink, add_uplink, named_switches
 from virtio.network.switch.fabric import EVERYTHING
 from virtio.spec import net
-from virtio.testing.bursts import CollectSink, put_frames
+from virtio.testing.wire import Wire, put_frames
 
 from .ethernet import BROADCAST, frame, station
 
 
-def plug(switch: Switch, limit: int | None = None, **settings: object) -> tuple[Port, CollectSink]:
-    port, sink = switch.add(PortSettings(**settings)), CollectSink(limit)  # type: ignore[arg-type]
+def plug(switch: Switch, limit: int | None = None, **settings: object) -> tuple[Port, Wire]:
+    port, sink = switch.add(PortSettings(**settings)), Wire(room=limit)  # type: ignore[arg-type]
     port.connect(sink)
     return port, sink
 
 
-def data(sink: CollectSink) -> list[bytes]:
-    return [raw for raw, _ in sink.frames]
+def data(sink: Wire) -> list[bytes]:
+    return [seen.data for seen in sink.frames]
 
 
 def test_full_receivers_drop_and_nobody_else_does() -> None:
@@ -60,9 +60,17 @@ def test_a_station_moves() -> None:
     put_frames(a, [frame(BROADCAST, station(1))])
     put_frames(b, [frame(BROADCAST, station(1))])
     assert b.stats()["moved"] == 1
-    at_a.clear(), at_b.clear()
+    at_a.take(), at_b.take()
     put_frames(c, [frame(station(1), station(3))])
     assert (len(at_a.frames), len(at_b.frames)) == (0, 1)
+
+
+def test_a_station_is_known_to_the_next_frame_of_its_burst() -> None:
+    switch = Switch()
+    (a, _), (_, at_b) = plug(switch), plug(switch)
+    put_frames(a, [frame(station(1), station(2)), frame(station(1), station(1))])
+    assert data(at_b) == [frame(station(1), station(2))]
+    assert a.stats()["dropped_local"] == 1
 
 
 def test_a_port_that_left_is_forgotten() -> None:
@@ -74,7 +82,7 @@ def test_a_port_that_left_is_forgotten() -> None:
     assert switch.stations() == []
     assert not b.up
     assert put_frames(b, [frame(BROADCAST, station(2))]) == 1
-    at_c.clear()
+    at_c.take()
     put_frames(a, [frame(station(2), station(1))])
     assert len(at_c.frames) == 1
     with pytest.raises(UsageError, match="was closed"):
@@ -120,7 +128,7 @@ def test_more_segments_than_a_sub_burst_can_hold() -> None:
     frames = [frame(BROADCAST, station(1), payload=bytes([n]) * 900) for n in range(8)]
     put_frames(a, frames, cut=range(20, 800))
     assert data(at_b) == [frame(BROADCAST, station(1), 10, payload=bytes([n]) * 900) for n in range(8)]
-    at_b.clear()
+    at_b.take()
     put_frames(a, [frame(BROADCAST, station(1), payload=bytes(1200))], cut=range(20, 1100))
     assert at_b.frames == []
     assert a.stats()["dropped_invalid"] == 1
@@ -175,7 +183,7 @@ def test_settings_in_words_and_back() -> None:
 def test_by_url() -> None:
     first, second = open_link("switch:lan?vlan=10&port=web&ageing=60"), open_link("switch:lan?vlan=10")
     other = open_link("switch:wan?vlan=10")
-    at_second, at_other = CollectSink(), CollectSink()
+    at_second, at_other = Wire(), Wire()
     second.connect(at_second)
     other.connect(at_other)
     put_frames(first, [frame(BROADCAST, station(1))])
@@ -207,7 +215,7 @@ def test_an_uplink_by_url() -> None:
     links = [open_link("switch:lan?uplink=loop:") for _ in range(2)]
     (switch,) = named_switches()
     assert [port.port_name for port in switch.ports] == ["port0", "uplink0", "port2"]
-    sink = CollectSink()
+    sink = Wire()
     links[1].connect(sink)
     put_frames(links[0], [frame(BROADCAST, station(1))])
     # Once from the sender, and once more as the loop gives it back.
@@ -242,10 +250,10 @@ def test_an_uplink_gets_finished_frames() -> None:
     header = {"flags": 1, "csum_start": 34, "csum_offset": 6}
     put_frames(a, [raw, raw], header=header)
     came, back = at_b.frames[:2], at_b.frames[2:]
-    assert [fields["flags"] for _, fields in came] == [1, 1]
-    assert [fields["flags"] for _, fields in back] == [0, 0]
-    assert {raw[40:42] for raw, _ in came} == {b"\0\0"}
-    assert all(raw[40:42] != b"\0\0" for raw, _ in back)
+    assert [seen.flags for seen in came] == [1, 1]
+    assert [seen.flags for seen in back] == [0, 0]
+    assert {seen.data[40:42] for seen in came} == {b"\0\0"}
+    assert all(seen.data[40:42] != b"\0\0" for seen in back)
     put_frames(a, [raw], header={"flags": 1, "csum_start": 60, "csum_offset": 6})
     assert uplink.stats()["unfinished"] == 1
     uplink.close()
@@ -307,7 +315,7 @@ def test_many_senders_while_ports_come_and_go() -> None:
     for number, (port, _) in enumerate(receivers):
         put_frames(port, [frame(BROADCAST, station(100 + number))])
     for _, sink in receivers:
-        sink.clear()
+        sink.take()
     rounds, each = 20, 140
     senders = [plug(switch, vlan=10)[0] for _ in range(4)]
     start, done = threading.Barrier(5), threading.Event()
@@ -344,25 +352,25 @@ def test_many_senders_while_ports_come_and_go() -> None:
 
 
 class Meddler:
-    """As the limit of a sink, it is asked in the middle of `put`; it changes the switch then."""
+    """As the room of a wire, it is asked in the middle of `put`; it changes the switch then."""
 
     def __init__(self, switch: Switch) -> None:
         self.switch = switch
         self.errors: list[str] = []
 
-    def __gt__(self, count: int) -> bool:
+    def __sub__(self, count: int) -> int:
         try:
             self.switch.add()
         except UsageError as error:
             self.errors.append(str(error))
-        return False
+        return 0
 
 
 def test_ports_do_not_change_in_the_middle_of_a_frame() -> None:
     """It would wait for itself."""
     switch = Switch()
     (a, _), meddler = plug(switch), Meddler(switch)
-    plug(switch, limit=meddler)  # type: ignore[arg-type]
+    plug(switch)[1].room = meddler  # type: ignore[assignment]
     put_frames(a, [frame(BROADCAST, station(1))])
     assert len(meddler.errors) == 1
     assert "cannot change while it hands over a frame" in meddler.errors[0]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from virtio.network.switch import Port, PortSettings, Switch
-from virtio.testing.bursts import HEADER_FIELDS, CollectSink, put_frames
+from virtio.testing.wire import HEADER_FIELDS, Wire, put_frames
 
 from .ethernet import BROADCAST, frame, station
 from .switch_model import Delivery, ModelSwitch
@@ -54,7 +54,7 @@ class SwitchMachine(RuleBasedStateMachine):
         self.switch = Switch("tested", ageing=AGEING)
         self.model = ModelSwitch(AGEING)
         self.ports: dict[str, Port] = {}
-        self.sinks: dict[str, CollectSink] = {}
+        self.sinks: dict[str, Wire] = {}
         self.wait(0)
 
     @rule(seconds=st.sampled_from([0, 1, AGEING - 1, AGEING, AGEING + 1]))
@@ -71,7 +71,7 @@ class SwitchMachine(RuleBasedStateMachine):
             return
         settings = PortSettings(port=name, isolated=isolated, **kind)  # type: ignore[arg-type]
         self.ports[name] = self.switch.add(settings)
-        self.sinks[name] = CollectSink()
+        self.sinks[name] = Wire()
         self.ports[name].connect(self.sinks[name])
         self.model.ports[name] = settings
 
@@ -89,7 +89,7 @@ class SwitchMachine(RuleBasedStateMachine):
             ):
                 wanted[other].append(delivery)
         for other, sink in self.sinks.items():
-            got = sink.frames[sink_before[other] :]
+            got = [(seen.data, seen.header) for seen in sink.frames[sink_before[other] :]]
             if self.model.ports[other].mirror:  # copies of what came in and of what left, in no mutual order
                 assert counted(got) == counted(wanted[other])
             else:

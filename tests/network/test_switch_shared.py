@@ -18,7 +18,7 @@ from virtio.errors import AddressInUseError, NetworkError, NetworkUrlError
 from virtio.network import open_link
 from virtio.network.switch import PortSettings, SharedPort, Switch, SwitchServer, query
 from virtio.network.switch.protocol import Message, encode, hello
-from virtio.testing.bursts import HEADER_FIELDS, CollectSink, put_frames
+from virtio.testing.wire import HEADER_FIELDS, Wire, put_frames
 
 from .ethernet import BROADCAST, frame, station
 
@@ -49,8 +49,8 @@ def raw_peer(path: str) -> socket.socket:
     return peer
 
 
-def join(path: str, **options: str) -> tuple[SharedPort, CollectSink]:
-    link, sink = SharedPort(path, PortSettings.parse(options)), CollectSink()
+def join(path: str, **options: str) -> tuple[SharedPort, Wire]:
+    link, sink = SharedPort(path, PortSettings.parse(options)), Wire()
     link.connect(sink)
     return link, sink
 
@@ -69,8 +69,8 @@ def test_frames_and_headers_both_ways(served: Served) -> None:
         wait(lambda part=part: len(at_b.frames) == part + 5)  # type: ignore[misc]
     put_frames(a, [big], header=header)
     wait(lambda: len(at_b.frames) == 91)
-    assert [raw for raw, _ in at_b.frames] == [*frames, big]
-    assert at_b.frames[-1][1] == {name: header[name] for name in HEADER_FIELDS}
+    assert [seen.data for seen in at_b.frames] == [*frames, big]
+    assert at_b.frames[-1].header == {name: header[name] for name in HEADER_FIELDS}
     put_frames(b, [frame(station(1), station(2))])
     wait(lambda: at_a.frames)
     assert at_c.frames == []
@@ -161,7 +161,7 @@ def test_frames_that_are_none(served: Served) -> None:
         peer.send(b"\2\1" + bytes(10) + bytes(66000))
         peer.send(b"\2\1" + bytes(10) + body)
         wait(lambda: at_good.frames)
-        assert [raw for raw, _ in at_good.frames] == [body]
+        assert [seen.data for seen in at_good.frames] == [body]
         peer.send(b"\7\1")
         assert peer.recv(100) == b""
     wait(lambda: len(switch.ports) == 1)
@@ -176,7 +176,7 @@ def test_a_peer_that_does_not_read(served: Served) -> None:
         slow.recv(1000)
         wait(lambda: switch.find("slow") is not None)
         sender, _ = switch.add(), None
-        receiver, sink = switch.add(), CollectSink()
+        receiver, sink = switch.add(), Wire()
         receiver.connect(sink)
         port = switch.find("slow")
         assert port is not None
@@ -194,8 +194,8 @@ def test_a_peer_that_does_not_read(served: Served) -> None:
 CHILD = """
 import sys, time
 from virtio.network.switch import SharedPort
-from virtio.testing.bursts import CollectSink, put_frames
-link, sink = SharedPort(sys.argv[1]), CollectSink(0)
+from virtio.testing.wire import Wire, put_frames
+link, sink = SharedPort(sys.argv[1]), Wire(room=0)
 link.connect(sink)
 raw = bytes(6 * [255]) + bytes.fromhex("525400000077") + bytes(50)
 while True:
@@ -217,7 +217,7 @@ def test_a_process_that_is_killed(served: Served) -> None:
         child.wait()
     wait(lambda: len(switch.ports) == 1)
     assert switch.stations() == []
-    own, at_own = switch.add(), CollectSink()
+    own, at_own = switch.add(), Wire()
     own.connect(at_own)
     put_frames(link, [frame(BROADCAST, station(1))])
     wait(lambda: at_own.frames)

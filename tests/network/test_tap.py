@@ -29,7 +29,7 @@ from virtio.network.namespace import inside
 from virtio.network.packet import Datagram, checksum, udp_frame
 from virtio.network.tap import TapLink
 from virtio.spec import net
-from virtio.testing.frames import Collected, CollectSink, Header
+from virtio.testing.wire import Wire, WireFrame
 
 Opener = Callable[[str], Link]
 OURS = bytes.fromhex("020000000001")
@@ -43,20 +43,20 @@ def arp(target_mac: bytes = b"\xff" * 6, operation: int = 1) -> bytes:
     return target_mac + OURS + b"\x08\x06" + body + bytes(6) + socket.inet_aton(HOST)
 
 
-def meet(nic: CollectSink) -> bytes:
+def meet(nic: Wire) -> bytes:
     """The host's MAC address; it knows ours then."""
-    nic.put_frames([arp()])
+    nic.send([arp()])
     while True:
         for frame in nic.wait():
             if frame.data[12:14] == b"\x08\x06" and frame.data[20:22] == b"\0\2":
                 mac = frame.data[6:12]
-                nic.put_frames([arp(mac, 2)])
+                nic.send([arp(mac, 2)])
                 return mac
 
 
-def await_udp(nic: CollectSink, port: int, count: int = 1) -> list[Collected]:
+def await_udp(nic: Wire, port: int, count: int = 1) -> list[WireFrame]:
     """What the host sent from this port; other traffic of its is passed over."""
-    found: list[Collected] = []
+    found: list[WireFrame] = []
     wanted = struct.pack("!H", port)
     while len(found) < count:
         found += [
@@ -82,8 +82,8 @@ def udp(mac: bytes, port: int, data: bytes) -> bytes:
 
 
 @pytest.fixture
-def nic(namespace: Any, opened: Opener) -> CollectSink:
-    return CollectSink(opened(f"tap:t0?netns={namespace.path}&address={HOST}/24"))
+def nic(namespace: Any, opened: Opener) -> Wire:
+    return Wire(opened(f"tap:t0?netns={namespace.path}&address={HOST}/24"))
 
 
 def host_socket(namespace: Any) -> socket.socket:
@@ -93,9 +93,9 @@ def host_socket(namespace: Any) -> socket.socket:
     return sock
 
 
-def test_the_kernel_answers_pings(nic: CollectSink) -> None:
+def test_the_kernel_answers_pings(nic: Wire) -> None:
     mac = meet(nic)
-    assert nic.put_frames([echo(mac, number, size) for number, size in enumerate([56, 1400])], piece=33) == 2
+    assert nic.send([echo(mac, number, size) for number, size in enumerate([56, 1400])], cut=33) == 2
     replies = []
     while len(replies) < 2:
         replies += [frame.data for frame in nic.wait() if frame.data[23:24] == b"\x01"]
@@ -107,34 +107,34 @@ def test_the_kernel_answers_pings(nic: CollectSink) -> None:
     assert stats["refused"] == stats["down"] == 0
 
 
-def test_more_segments_than_the_kernel_is_handed_at_once(nic: CollectSink) -> None:
+def test_more_segments_than_the_kernel_is_handed_at_once(nic: Wire) -> None:
     mac = meet(nic)
-    nic.put_frames([echo(mac, 1, 1400)], piece=7)
+    nic.send([echo(mac, 1, 1400)], cut=7)
     while not any(len(frame.data) == 14 + 20 + 8 + 1400 for frame in nic.wait()):
         pass
 
 
-def test_checksums_are_left_undone_both_ways(nic: CollectSink, namespace: Any) -> None:
+def test_checksums_are_left_undone_both_ways(nic: Wire, namespace: Any) -> None:
     mac = meet(nic)
     with host_socket(namespace) as sock:
         port = sock.getsockname()[1]
         frame = bytearray(udp(mac, port, b"unfinished"))
         pseudo = socket.inet_aton(GUEST) + socket.inet_aton(HOST) + struct.pack("!HH", 17, 18)
         frame[40:42] = struct.pack("!H", ~checksum(pseudo) & 0xFFFF)
-        nic.put_frames([bytes(frame)], headers=[Header(flags=1, csum_start=34, csum_offset=6)])
+        nic.send([WireFrame(bytes(frame), flags=1, csum_start=34, csum_offset=6)])
         assert sock.recvfrom(100)[0] == b"unfinished"
         assert nic.link.accepts & 1 << net.F_CSUM
         for features, flags in ((0, 0), (1 << net.F_GUEST_CSUM, 1), (0, 0)):
             nic.link.set_guest_offloads(features)
             sock.sendto(b"to the guest", (GUEST, 1234))
             (came,) = await_udp(nic, port)
-            assert came.header.flags & 1 == flags
+            assert came.flags & 1 == flags
             assert came.data.endswith(b"to the guest")
             if flags:
-                assert (came.header.csum_start, came.header.csum_offset) == (34, 6)
+                assert (came.csum_start, came.csum_offset) == (34, 6)
 
 
-def test_segments_are_cut_by_whoever_must(nic: CollectSink, namespace: Any) -> None:
+def test_segments_are_cut_by_whoever_must(nic: Wire, namespace: Any) -> None:
     if not nic.link.accepts >> net.F_HOST_USO & 1:
         pytest.skip("this kernel does not segment UDP")
     mac = meet(nic)
@@ -148,24 +148,28 @@ def test_segments_are_cut_by_whoever_must(nic: CollectSink, namespace: Any) -> N
         nic.link.set_guest_offloads(uso)
         sock.sendto(bytes(2500), (GUEST, 1234))
         (came,) = await_udp(nic, port)
-        assert (len(came.data) - 42, came.header.gso_type, came.header.gso_size) == (2500, 5, 1000)
+        assert (len(came.data) - 42, came.gso_type, came.gso_size) == (2500, 5, 1000)
         # And the other way: one frame of ours, three datagrams of the host.
         frame = bytearray(udp(mac, port, bytes(2500)))
         pseudo = socket.inet_aton(GUEST) + socket.inet_aton(HOST) + struct.pack("!HH", 17, 2508)
         frame[40:42] = struct.pack("!H", ~checksum(pseudo) & 0xFFFF)
-        nic.put_frames([bytes(frame)], headers=[Header(1, 5, 42, 1000, 34, 6)])
+        nic.send([WireFrame(bytes(frame), 0, 1, 5, 42, 1000, 34, 6)])
         assert [len(sock.recv(3000)) for _ in range(3)] == [1000, 1000, 500]
 
 
-def test_headers_that_the_kernel_refuses_are_counted(nic: CollectSink) -> None:
+def test_headers_that_the_kernel_refuses_are_counted(nic: Wire) -> None:
     mac = meet(nic)
-    bad = [Header(gso_type=9, gso_size=100), Header(flags=1, csum_start=60000, csum_offset=6)]
-    assert nic.put_frames([echo(mac, 1)] * 2, headers=bad) == 2
+    ping = echo(mac, 1)
+    bad = [
+        WireFrame(ping, gso_type=9, gso_size=100),
+        WireFrame(ping, flags=1, csum_start=60000, csum_offset=6),
+    ]
+    assert nic.send(bad) == 2
     assert nic.link.stats()["refused"] == 2
     assert nic.link.last_error == errno.EINVAL  # type: ignore[attr-defined]
 
 
-def test_the_carrier_follows_the_interface(nic: CollectSink, namespace: Any) -> None:
+def test_the_carrier_follows_the_interface(nic: Wire, namespace: Any) -> None:
     mac = meet(nic)
     news: list[bool] = []
     changed = threading.Semaphore(0)
@@ -173,7 +177,7 @@ def test_the_carrier_follows_the_interface(nic: CollectSink, namespace: Any) -> 
     namespace.run("ip link set t0 down")
     assert changed.acquire(timeout=10)
     assert not nic.link.up
-    assert nic.put_frames([echo(mac, 1)]) == 1
+    assert nic.send([echo(mac, 1)]) == 1
     assert nic.link.stats()["down"] == 1
     namespace.run("ip link set t0 up mtu 9000")
     assert changed.acquire(timeout=10)
@@ -182,16 +186,16 @@ def test_the_carrier_follows_the_interface(nic: CollectSink, namespace: Any) -> 
     namespace.run("ip link del t0")
     assert changed.acquire(timeout=10)
     assert not nic.link.up
-    assert nic.receive() <= 0 or nic.receive() <= 0
-    nic.put_frames([echo(mac, 1)])
+    assert nic.deliver() <= 0 or nic.deliver() <= 0
+    nic.send([echo(mac, 1)])
     assert nic.link.stats()["down"] == 2
     assert news == [False, True, False]
 
 
-def test_a_tap_that_is_gone_does_not_keep_its_reader_awake(nic: CollectSink, namespace: Any) -> None:
+def test_a_tap_that_is_gone_does_not_keep_its_reader_awake(nic: Wire, namespace: Any) -> None:
     namespace.run("ip link del t0")
     for _ in range(10):
-        nic.receive()
+        nic.deliver()
     poll = select.poll()
     poll.register(nic.link.receive_fd(0), select.POLLIN)
     assert poll.poll(50) == []
@@ -200,34 +204,34 @@ def test_a_tap_that_is_gone_does_not_keep_its_reader_awake(nic: CollectSink, nam
 def test_several_queues(namespace: Any, opened: Opener) -> None:
     link = opened(f"tap:t0?netns={namespace.path}&address={HOST}/24&queues=3")
     assert isinstance(link, TapLink)
-    nic = CollectSink(link, 3)
+    nic = Wire(link, 3)
     mac = meet_any(nic)
     with host_socket(namespace) as sock:
         port = sock.getsockname()[1]
         for queue in range(3):
-            nic.put_frames([udp(mac, port, b"%d" % queue)], queue)
+            nic.send([udp(mac, port, b"%d" % queue)], queue=queue)
         assert sorted(sock.recv(10) for _ in range(3)) == [b"0", b"1", b"2"]
         link.use_queues(1)
         for other in range(40):
             sock.sendto(b"x", (GUEST, 2000 + other))
         assert len(await_udp(nic, port, 40)) == 40
-        assert nic.receive(1) == nic.receive(2) == -errno.EAGAIN
+        assert nic.deliver(1) == nic.deliver(2) == -errno.EAGAIN
         link.use_queues(3)
         for other in range(400):
             sock.sendto(b"x", (GUEST, 2000 + other))
-        used = {queue for queue in range(3) if nic.receive(queue, 1) > 0}
+        used = {queue for queue in range(3) if nic.deliver(queue, 1) > 0}
         assert len(used) > 1
 
 
-def meet_any(nic: CollectSink) -> bytes:
+def meet_any(nic: Wire) -> bytes:
     """As `meet`, whichever queue the answer comes to."""
-    nic.put_frames([arp()])
+    nic.send([arp()])
     for _ in range(1000):
         for queue in range(3):
-            nic.receive(queue)
+            nic.deliver(queue)
         for frame in nic.take():
             if frame.data[12:14] == b"\x08\x06" and frame.data[20:22] == b"\0\2":
-                nic.put_frames([arp(frame.data[6:12], 2)])
+                nic.send([arp(frame.data[6:12], 2)])
                 return frame.data[6:12]
         threading.Event().wait(0.01)
     raise AssertionError("no answer")
@@ -267,20 +271,20 @@ def test_a_tap_that_stays(namespace: Any, opened: Opener) -> None:
 def test_a_port_of_a_bridge(namespace: Any, opened: Opener) -> None:
     namespace.run("ip link add br0 type bridge")
     namespace.run("ip link set br0 up")
-    one, two = (CollectSink(opened(f"tap:t{i}?netns={namespace.path}&bridge=br0")) for i in range(2))
+    one, two = (Wire(opened(f"tap:t{i}?netns={namespace.path}&bridge=br0")) for i in range(2))
     assert "master br0" in namespace.run("ip link show t0")
     frame = b"\xff" * 6 + OURS + b"\x88\xb5" + b"over the bridge".ljust(46, b".")
     for _ in range(200):  # the bridge's ports come up in their own time
-        one.put_frames([frame])
+        one.send([frame])
         if frame in [came.data for came in two_of(two)]:
             return
     raise AssertionError("nothing came over the bridge")
 
 
-def two_of(nic: CollectSink) -> list[Collected]:
-    nic.receive()
+def two_of(nic: Wire) -> list[WireFrame]:
+    nic.deliver()
     threading.Event().wait(0.02)
-    nic.receive()
+    nic.deliver()
     return nic.take()
 
 
@@ -292,18 +296,18 @@ def test_macvtap(namespace: Any, opened: Opener, mode: str) -> None:
     link = opened(f"macvtap:v0?mode={mode}&netns={namespace.path}&mac=02:00:00:00:00:09&queues=2")
     assert isinstance(link, TapLink)
     assert link.interface.mac == bytes.fromhex("020000000009")
-    nic = CollectSink(link, 2)
+    nic = Wire(link, 2)
     raw = inside(namespace.path, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x0300))
     with raw:
         raw.bind(("v1", 0x88B5))
         raw.settimeout(10)
-        nic.put_frames([b"\xff" * 6 + link.interface.mac + b"\x88\xb5" + b"out".ljust(46, b".")])
+        nic.send([b"\xff" * 6 + link.interface.mac + b"\x88\xb5" + b"out".ljust(46, b".")])
         assert raw.recv(2000)[14:17] == b"out"
         raw.send(link.interface.mac + OURS + b"\x88\xb5" + b"in".ljust(46, b"."))
         found = b""
         for _ in range(500):
             for queue in range(2):
-                nic.receive(queue)
+                nic.deliver(queue)
             found = b"".join(frame.data[14:16] for frame in nic.take() if frame.data[12:14] == b"\x88\xb5")
             if found:
                 break

@@ -18,7 +18,7 @@ from virtio.network.namespace import inside
 from virtio.network.packet import checksum, parse_udp
 from virtio.network.url import parse
 from virtio.network.user import arguments
-from virtio.testing.frames import CollectSink
+from virtio.testing.wire import Wire
 
 Opener = Callable[[str], Link]
 OURS, ALL = bytes.fromhex("020000000001"), b"\xff" * 6
@@ -64,7 +64,7 @@ def tcp(ports: tuple[int, int], numbers: tuple[int, int], flags: int, data: byte
     return internet(6, struct.pack("!HHIIBBHHH", *ports, *numbers, 0x50, flags, 65535, 0, 0) + data)
 
 
-def await_tcp(nic: CollectSink, port: int, flags: int) -> tuple[int, int, int, bytes]:
+def await_tcp(nic: Wire, port: int, flags: int) -> tuple[int, int, int, bytes]:
     """Wait for a segment to a port of ours: source port, sequence number, acknowledged number, data."""
     while True:
         for frame in nic.wait():
@@ -89,10 +89,10 @@ def discover() -> bytes:
 
 
 def test_a_guest_gets_an_address(passt: Path, opened: Opener) -> None:
-    nic = CollectSink(opened(f"user:?passt={passt}&dns=192.0.2.53&mtu=9000"))
+    nic = Wire(opened(f"user:?passt={passt}&dns=192.0.2.53&mtu=9000"))
     wait_carrier(nic.link, True)
     assert nic.link.mtu == 9000
-    nic.put_frames([discover()])
+    nic.send([discover()])
     while (offer := next(filter(None, (parse_udp(frame.data) for frame in nic.wait())), None)) is None:
         pass
     assert (offer.source_port, offer.target_port) == (67, 68)
@@ -104,12 +104,12 @@ def test_a_guest_gets_an_address(passt: Path, opened: Opener) -> None:
 
 
 def test_udp_reaches_the_hosts_loopback(passt: Path, namespace: Any, opened: Opener) -> None:
-    nic = CollectSink(opened(f"user:?passt={passt}"))
+    nic = Wire(opened(f"user:?passt={passt}"))
     wait_carrier(nic.link, True)
     with inside(namespace.path, lambda: socket.socket(type=socket.SOCK_DGRAM)) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(10)
-        nic.put_frames([udp(server.getsockname()[1], b"to the host")])
+        nic.send([udp(server.getsockname()[1], b"to the host")])
         data, peer = server.recvfrom(100)
         assert data == b"to the host"
         server.sendto(b"to the guest", peer)
@@ -118,18 +118,18 @@ def test_udp_reaches_the_hosts_loopback(passt: Path, namespace: Any, opened: Ope
 
 
 def test_tcp_reaches_the_hosts_loopback(passt: Path, namespace: Any, opened: Opener) -> None:
-    nic = CollectSink(opened(f"user:?passt={passt}&allow={GATEWAY}"))
+    nic = Wire(opened(f"user:?passt={passt}&allow={GATEWAY}"))
     wait_carrier(nic.link, True)
     with inside(namespace.path, lambda: socket.socket()) as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
         server.settimeout(10)
         port = server.getsockname()[1]
-        nic.put_frames([tcp((5000, port), (100, 0), 0x02)])
+        nic.send([tcp((5000, port), (100, 0), 0x02)])
         _, sequence, acknowledged, _ = await_tcp(nic, 5000, 0x12)
         assert acknowledged == 101
-        nic.put_frames([tcp((5000, port), (101, sequence + 1), 0x10)])
-        nic.put_frames([tcp((5000, port), (101, sequence + 1), 0x18, b"GET /")])
+        nic.send([tcp((5000, port), (101, sequence + 1), 0x10)])
+        nic.send([tcp((5000, port), (101, sequence + 1), 0x18, b"GET /")])
         peer, _ = server.accept()
         with peer:
             peer.settimeout(10)
@@ -139,22 +139,20 @@ def test_tcp_reaches_the_hosts_loopback(passt: Path, namespace: Any, opened: Ope
                 pass
             assert got == b"200"
         # What is not on the list is not tried.
-        nic.put_frames([tcp((5001, port), (1, 0), 0x02).replace(socket.inet_aton(GATEWAY), b"\xc0\0\2\3")])
+        nic.send([tcp((5001, port), (1, 0), 0x02).replace(socket.inet_aton(GATEWAY), b"\xc0\0\2\3")])
         assert nic.link.stats()["denied"] == 1
 
 
 def test_a_forwarded_port_reaches_in(passt: Path, namespace: Any, opened: Opener) -> None:
-    nic = CollectSink(opened(f"user:?passt={passt}&forward=tcp:8080:80,udp:5353:53&allow=192.0.2.99"))
+    nic = Wire(opened(f"user:?passt={passt}&forward=tcp:8080:80,udp:5353:53&allow=192.0.2.99"))
     wait_carrier(nic.link, True)
-    nic.put_frames([discover()])  # passt learns where the guest is
+    nic.send([discover()])  # passt learns where the guest is
     nic.wait()
     with inside(namespace.path, lambda: socket.socket()) as client:
         client.setblocking(False)
         client.connect_ex(("127.0.0.1", 8080))
         source, sequence, _, _ = await_tcp(nic, 80, 0x02)
-        nic.put_frames(
-            [tcp((80, source), (500, sequence + 1), 0x12)]
-        )  # although no list allows it: it was asked
+        nic.send([tcp((80, source), (500, sequence + 1), 0x12)])  # although no list allows it: it was asked
         client.settimeout(10)
         client.send(b"hello")
         while (got := await_tcp(nic, 80, 0x10)[3]) == b"":
@@ -184,7 +182,7 @@ def children() -> list[int]:
 
 def test_passt_ends_and_comes_back_and_ends_with_us(passt: Path, opened: Opener) -> None:
     link = opened(f"user:?passt={passt}")
-    nic = CollectSink(link)
+    nic = Wire(link)
     wait_carrier(link, True)
     (first,) = children()
     os.kill(first, signal.SIGKILL)
@@ -192,7 +190,7 @@ def test_passt_ends_and_comes_back_and_ends_with_us(passt: Path, opened: Opener)
     wait_carrier(link, True)
     (second,) = children()
     assert second != first
-    nic.put_frames([discover()])
+    nic.send([discover()])
     nic.wait()
     link.disconnect()
     link.close()

@@ -70,3 +70,20 @@ def test_an_owner_is_offered_the_configuration() -> None:
 def test_queues_of_all_pairs_and_the_control_queue() -> None:
     with Net("null:", num_queues=4) as nic, loopback(nic) as front:
         assert front.get_queue_num() == 9
+
+
+@pytest.mark.parametrize("pairs", [1, 4])
+def test_who_asks_before_it_is_the_owner_counts_in_pairs(pairs: int) -> None:
+    with Net("null:", num_queues=pairs) as nic, loopback_socket(nic) as sock, Frontend(sock) as front:
+        front.get_features()
+        front.set_protocol_features(front.get_protocol_features())
+        assert front.get_queue_num() == pairs  # QEMU: has no more pairs than this
+        front.set_owner()
+        assert front.get_queue_num() == 2 * pairs + 1
+
+
+def test_other_devices_have_no_pairs() -> None:
+    with loopback_socket(Entropy()) as sock, Frontend(sock) as front:
+        front.get_features()
+        front.set_protocol_features(front.get_protocol_features())
+        assert front.get_queue_num() == 1

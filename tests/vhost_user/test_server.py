@@ -15,6 +15,7 @@ import pytest
 from virtio.errors import AddressInUseError, DeviceGoneError, HostError, UsageError, VirtioError
 from virtio.vhost_user import server as module
 from virtio.vhost_user.frontend import Frontend
+from virtio.vhost_user.messages import ProtocolFeature as P
 from virtio.vhost_user.server import Server
 
 pytestmark = pytest.mark.usefixtures("no_fd_leaks")
@@ -48,6 +49,17 @@ def test_several_devices(tmp_path: Path, device: Any, fake_attachment: Any) -> N
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()
     assert device.attachments[0].closed
+
+
+@pytest.mark.parametrize(("withhold", "offered"), [(None, False), (0, True), (P.CONFIG.mask, True)])
+def test_in_band_notifications_only_where_asked_for(
+    tmp_path: Path, device: Any, withhold: int | None, offered: bool
+) -> None:
+    with Server() as server:
+        server.add(device, tmp_path / "s", withhold=withhold)
+        server.start()
+        with Frontend.connect(tmp_path / "s") as front:
+            assert bool(front.get_protocol_features() & P.INBAND_NOTIFICATIONS.mask) is offered
 
 
 def test_a_device_that_comes_later(tmp_path: Path, device: Any) -> None:

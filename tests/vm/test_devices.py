@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from virtio.errors import UsageError
-from virtio.vm import Blk, Drive, Rng
+from virtio.vm import Blk, Drive, Net, Rng
 
 
 def test_a_disk_in_qemu() -> None:
@@ -32,11 +32,39 @@ def test_a_disk_in_uml() -> None:
     assert Blk("/s").uml("/tmp/s") == "virtio_uml.device=/tmp/s:2"
 
 
+def test_a_nic_in_qemu() -> None:
+    nic = Net("/run/a,b.sock", num_queues=2, mac="52:54:00:00:00:01", packed=True, reconnect=1)
+    assert nic.qemu(1, "reconnect") == [
+        "-chardev",
+        "socket,id=vhost1,path=/run/a,,b.sock,reconnect=1",
+        "-netdev",
+        "vhost-user,id=net1,chardev=vhost1,queues=2",
+        "-device",
+        "virtio-net-pci,netdev=net1,mac=52:54:00:00:00:01,mq=on,packed=on",
+    ]
+    assert Net("/s").qemu(0, "")[3:] == [
+        "vhost-user,id=net0,chardev=vhost0",
+        "-device",
+        "virtio-net-pci,netdev=net0",
+    ]
+
+
+def test_a_nic_in_uml_has_the_address_of_its_back_end() -> None:
+    assert Net("/s", mac="52:54:00:00:00:01").uml("/tmp/s") == "virtio_uml.device=/tmp/s:1"
+
+
 @pytest.mark.parametrize(
     "device",
-    [Rng("/s"), Blk("/s", packed=True), Blk("/s", num_queues=2), Blk("/s", reconnect=1), Drive("/image")],
+    [
+        Rng("/s"),
+        Blk("/s", packed=True),
+        Blk("/s", num_queues=2),
+        Blk("/s", reconnect=1),
+        Net("/s", num_queues=2),
+        Drive("/image"),
+    ],
 )
-def test_what_uml_cannot_do(device: Blk | Rng | Drive) -> None:
+def test_what_uml_cannot_do(device: Blk | Net | Rng | Drive) -> None:
     with pytest.raises(UsageError) as raised:
         device.uml("/s")
     assert raised.value.fix == "use QEMU (--qemu)"

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 __all__ = ["CHECKS", "Result"]
 
+CAP_NET_ADMIN = 12
+
 
 class Result(NamedTuple):
     """What a check found.
@@ -196,7 +198,50 @@ def storage_daemon() -> Result:
 
 def passt() -> Result:
     """passt."""
-    return _program("passt", "passt", "gives guests a network without privileges", "apt install passt")
+    why = "gives guests a network without privileges: `virtio net user:`"
+    return _program("passt", "passt", why, "apt install passt")
+
+
+def tap() -> Result:
+    """Whether this user may make taps."""
+    problem = _tun_problem()
+    may = _has_capability(CAP_NET_ADMIN)
+    found = "and CAP_NET_ADMIN: taps can be made" if may else "only taps that were made for this user"
+    return Result(
+        "tap",
+        may and not problem,
+        problem or f"/dev/net/tun can be opened, {found}",
+        "connects guests to the host's interfaces and bridges: `virtio net tap:vm0`",
+        "modprobe tun; run as root, or once: sudo ip tuntap add dev vm0 mode tap user $USER",
+    )
+
+
+def _tun_problem() -> str:
+    try:
+        os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return f"/dev/net/tun cannot be opened: {error.strerror}"
+    return ""
+
+
+def _has_capability(number: int) -> bool:
+    """Whether this process has a capability, in its own user namespace."""
+    line = next((line for line in _read("/proc/self/status").splitlines() if line.startswith("CapEff:")), "")
+    return bool(int(line.partition(":")[2] or "0", 16) >> number & 1)
+
+
+def pyroute2() -> Result:
+    """The Python package that sets interfaces up."""
+    from importlib.util import find_spec
+
+    found = find_spec("pyroute2")
+    return Result(
+        "pyroute2",
+        found is not None,
+        f"loaded from {os.path.dirname(found.origin or '')}" if found else "not installed",
+        "gives taps their bridge, addresses and namespace, and makes macvtaps",
+        "pip install 'pyvirtio[tap]'",
+    )
 
 
 def _program(name: str, program: str, why: str, fix: str) -> Result:
@@ -257,6 +302,8 @@ CHECKS: tuple[Callable[[], Result], ...] = (
     user_mode_linux,
     storage_daemon,
     passt,
+    tap,
+    pyroute2,
     guest_kernel,
     busybox,
 )

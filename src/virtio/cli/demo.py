@@ -14,12 +14,13 @@ from virtio.errors import HostError, UsageError
 
 if TYPE_CHECKING:
     from virtio.demo import Act, Stage
+    from virtio.vm.choice import Kind
 
 
 @click.command(
     cls=Command,
     examples=[
-        ("virtio demo", "a disk driven from Python, then in each kind of guest there is"),
+        ("virtio demo", "a disk in Python and in each kind of guest there is; two guests that talk"),
         ("virtio demo --no-guest", "needs nothing but pyvirtio itself"),
         ("virtio demo --qemu", "with QEMU alone"),
     ],
@@ -36,13 +37,14 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(uml: bool, qemu: bool, no_guest: bool, seconds: float, as_json: bool) -> int:
-    """Show it all: a disk in Python, and real guests that use it.
+    """Show it all: a disk in Python, real guests that use it, and two guests that talk.
 
     First a device and a driver meet at a vhost-user socket; then a Linux guest (User-Mode Linux, and QEMU)
-    formats the disk, fills it and checks it, and the host reads the same bytes. Nothing is left behind. The
-    exit status is 1 if anything failed, and 4 if there is no guest to be had.
+    formats the disk, fills it and checks it, and the host reads the same bytes; then two guests (of the kind
+    that runs best) ping each other and transfer a file through two NICs and a switch. Nothing is left behind.
+    The exit status is 1 if anything failed, and 4 if there is no guest to be had.
     """
-    from virtio.demo import Stage, direct_act, guest_act
+    from virtio.demo import Stage, direct_act, guest_act, network_act
 
     if no_guest and (uml or qemu):
         raise UsageError("--no-guest together with a kind of guest", fix="choose one of them")
@@ -51,6 +53,7 @@ def command(uml: bool, qemu: bool, no_guest: bool, seconds: float, as_json: bool
         everything = not (uml or qemu)
         plays += [partial(guest_act, kind="uml")] * (uml or everything)
         plays += [partial(guest_act, kind="qemu")] * (qemu or everything)
+        plays.append(partial(network_act, kind=_only(uml, qemu), seconds=seconds))
     stage = Stage(sys.stderr if as_json else sys.stdout, sys.stderr)
     acts = [play(stage, number) for number, play in enumerate(plays, start=1)]
     status = _status(acts)
@@ -58,6 +61,13 @@ def command(uml: bool, qemu: bool, no_guest: bool, seconds: float, as_json: bool
     if as_json:
         _print_json(acts)
     return status
+
+
+def _only(uml: bool, qemu: bool) -> Kind | None:
+    """The kind of guest asked for; None: whatever runs best."""
+    if uml == qemu:
+        return None
+    return "uml" if uml else "qemu"
 
 
 def _status(acts: list[Act]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from virtio.cli.backend import BackendCommand, Options, backend_options, print_lines, run_backend
@@ -9,34 +11,54 @@ from virtio.cli.capabilities import PROGRAMS
 from virtio.cli.frontends import NET, Attachable
 from virtio.errors import UsageError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 
 class NetCommand(BackendCommand):
     """The help also lists the links and filters that there are."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the text, then where frames can go."""
-        from virtio.network import filters, schemes
+        from virtio.network import filter_forms, link_forms
 
         super().format_help_text(ctx, formatter)
-        formatter.write_paragraph()
-        links = ", ".join(f"{name}:" for name in schemes())
-        around = f"; filters among a URL's options are {', '.join(filters())}" if filters() else ""
-        with formatter.indentation():
-            formatter.write_text(f"Links are {links}{around}.")
+        with formatter.section("Links, each a URL"):
+            formatter.write_dl(link_forms(), col_max=34)
+        with formatter.section("Filters, among any URL's options (tap:vm0?pcap=out.pcapng&delay=10ms)"):
+            formatter.write_dl(filter_forms(), col_max=34)
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The schemes, then the filters among the options."""
+    from click.shell_completion import CompletionItem
+
+    from virtio.network import filters, schemes
+
+    if ":" not in incomplete:
+        return [CompletionItem(f"{name}:") for name in schemes() if name.startswith(incomplete)]
+    if "?" not in incomplete:
+        return []
+    at = max(incomplete.rfind("?"), incomplete.rfind("&")) + 1
+    return [
+        CompletionItem(f"{incomplete[:at]}{name}=") for name in filters() if name.startswith(incomplete[at:])
+    ]
 
 
 @click.command(
     cls=NetCommand,
     program=PROGRAMS["net"],
     examples=[
-        ("virtio net null:", "serve a NIC; says where, and what to tell QEMU"),
-        ("virtio net --link loop: --socket-path /tmp/n.sock", "what a guest sends comes back"),
-        ("virtio net null: --num-queues 4 --queue-size 1024", "four pairs of long queues"),
+        ("virtio net user:", "a NIC with a network, without privileges; says what to tell QEMU"),
+        ("virtio net user:?forward=tcp:8080:80", "and the guest's port 80 at this host's 8080"),
+        ("virtio net switch:/run/lan.sock --socket-path /run/a.sock", "a port of `virtio switch`"),
+        ("virtio net tap:vm0?bridge=br0 --num-queues 4", "a port of the host's bridge, four queue pairs"),
+        ("virtio net 'user:?pcap=out.pcapng&delay=40ms'", "recorded, and on a slow network"),
         ("virtio net null: --mac 52:54:00:12:34:56 --for libvirt", "only print what libvirt's XML takes"),
     ],
 )
-@click.argument("url", required=False, metavar="[URL]")
-@click.option("--link", metavar="URL", help="Where frames go: a URL such as null: or loop:.")
+@click.argument("url", required=False, metavar="[URL]", shell_complete=_complete)
+@click.option("--link", metavar="URL", help="The same as URL.", shell_complete=_complete)
 @click.option("--mac", metavar="MAC", help="The NIC's address. [default: a random one from 52:54:00]")
 @click.option(
     "--mtu", type=click.IntRange(68, 65535), metavar="BYTES", help="The MTU that the driver is told."
@@ -72,7 +94,7 @@ class NetCommand(BackendCommand):
 )
 @backend_options
 def command(url: str | None, link: str | None, options: Options, **settings: object) -> int:
-    """Serve a NIC.
+    """Serve a NIC whose frames go where URL (or --link) says.
 
     Listens for one hypervisor after the other (vhost-user) until SIGTERM or ^C.
     """

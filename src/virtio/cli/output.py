@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import click
 
-__all__ = ["emit", "say", "table"]
+__all__ = ["emit", "hexdump", "say", "table"]
 
 T = TypeVar("T")
 
@@ -45,3 +45,18 @@ def table(rows: Iterable[Sequence[object]], headers: Sequence[str] = (), indent:
         (margin + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))).rstrip()
         for line in heads + lines
     )
+
+
+def hexdump(data: bytes, offset: int) -> str:
+    """Sixteen bytes a line with their offset and text; repeated lines as one asterisk."""
+    lines: list[str] = []
+    before = b""
+    for at in range(0, len(data), 16):
+        row = data[at : at + 16]
+        if row != before or at == 0:
+            text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+            lines.append(f"{offset + at:08x}  {row[:8].hex(' '):23}  {row[8:].hex(' '):23}  |{text}|")
+        elif lines[-1] != "*":
+            lines.append("*")
+        before = row
+    return "\n".join(lines)

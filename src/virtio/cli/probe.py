@@ -92,9 +92,24 @@ def _head(data: Data) -> list[tuple[str, str]]:
     queues, slots = data["queues"], data["memory_slots"]
     return [
         ("device", guess),
+        *_nic(data),
         ("queues", "the back-end does not say" if queues is None else f"up to {queues}"),
         ("memory", "8 regions in one table" if slots is None else f"up to {slots} regions, one by one"),
     ]
+
+
+def _nic(data: Data) -> list[tuple[str, str]]:
+    """What a NIC's configuration comes to."""
+    config = data["config"]
+    if data["device"] != "net" or not config:
+        return []
+    said = [config["mac"]] if "mac" in config else []
+    if "status" in config:
+        said.append("link up" if config["status"] & 1 else "link down")
+    said += [f"MTU {config['mtu']}"] if "mtu" in config else []
+    pairs = config.get("max_virtqueue_pairs", 1)
+    said.append("1 pair of queues" if pairs == 1 else f"{pairs} pairs of queues")
+    return [("nic", ", ".join(said))]
 
 
 def _flat(config: Data, prefix: str = "") -> list[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""The second act: a real Linux guest makes a file system on the disk, and the host reads it back."""
+"""The acts of the guests: a real Linux makes a file system on the disk, and the host reads it back."""
 
 from __future__ import annotations
 

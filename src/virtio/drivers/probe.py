@@ -20,7 +20,7 @@ from virtio.spec import features as bits
 from virtio.vhost_user.frontend import Frontend
 from virtio.vhost_user.messages import ProtocolFeature
 
-__all__ = ["Finding", "probe"]
+__all__ = ["Finding", "fitting", "probe", "ranked"]
 
 OWN_BITS = bits.mask(*range(24), 42, *range(50, 128))  # the device types' own feature bits
 # When nothing else decides: the types met most often first.
@@ -57,7 +57,7 @@ def probe(
         offered = front.get_protocol_features() if front.protocol_features else 0
         queues = front.get_queue_num() if front.has(ProtocolFeature.MQ) else None
         slots = front.get_max_mem_slots() if front.has(ProtocolFeature.CONFIGURE_MEM_SLOTS) else None
-        kinds = _ranked(front, features) if device_id is None else [device_id]
+        kinds = ranked(front, features) if device_id is None else [device_id]
         config = _read(front, kinds[0], features) if kinds else {}
     return Finding(
         features=features,
@@ -70,13 +70,14 @@ def probe(
     )
 
 
-def _ranked(front: Frontend, features: int) -> list[int]:
+def ranked(front: Frontend, features: int) -> list[int]:
     """The device types that can be it, the likeliest first."""
-    scores = {kind: _score(front, kind, features) for kind in _fitting(features)}
+    scores = {kind: _score(front, kind, features) for kind in fitting(features)}
     return sorted(scores, key=lambda kind: (-scores[kind], _familiarity(kind), kind))
 
 
-def _fitting(features: int) -> list[int]:
+def fitting(features: int) -> list[int]:
+    """The device types that know all these features, and have what each of them needs."""
     return [entry.id for entry in DEVICES if entry.chapter and _fits(entry.id, features)]
 
 

@@ -54,7 +54,7 @@ class VhostUserTransport:
     def __init__(
         self, sock: socket | str, *, timeout: float | None = None, counts_pairs: bool = False
     ) -> None:
-        self._counts_pairs = counts_pairs
+        self.counts_pairs = counts_pairs
         self._lock = threading.RLock()
         self._config_fd = _eventfd()  # readable: the configuration changed
         self._wake_fd = _eventfd()  # readable: the watcher should look up
@@ -169,7 +169,7 @@ class VhostUserTransport:
             if not self.frontend.has(ProtocolFeature.MQ):
                 return None
             count = self.frontend.get_queue_num()
-            return 2 * count + 1 if self._counts_pairs else count
+            return 2 * count + 1 if self.counts_pairs else count
 
     def queue_max_size(self, index: int) -> int:
         """Vhost-user leaves the size to the front-end."""

@@ -35,8 +35,8 @@
           +-- ArenaExhaustedError  no shared memory left for requests
           +-- IoUringError      io_uring that was insisted on and cannot be had
           +-- NetworkError      a NIC's link that cannot be used
-          |    +-- NetworkMissingError, NetworkPermissionError, NetworkBusyError, NetworkKindError,
-          |        NetworkExtraError, CaptureFileError
+          |    +-- NetworkMissingError, NetworkPermissionError, NetworkBusyError, NetworkDownError,
+          |        NetworkKindError, NetworkExtraError, CaptureFileError
           +-- StorageError      a disk image that cannot be used
                +-- StorageMissingError, StorageKindError, StoragePermissionError, StorageLockedError,
                    StorageSizeError, StorageDirectError, StorageFormatError
@@ -80,6 +80,7 @@ from virtio.errors.network import (
     FrameBuffersError,
     FrameHeaderError,
     NetworkBusyError,
+    NetworkDownError,
     NetworkError,
     NetworkExtraError,
     NetworkFramingError,
@@ -165,6 +166,7 @@ __all__ = [
     "LengthZeroError",
     "MemoryGoneError",
     "NetworkBusyError",
+    "NetworkDownError",
     "NetworkError",
     "NetworkExtraError",
     "NetworkFramingError",

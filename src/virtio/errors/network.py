@@ -9,6 +9,7 @@ __all__ = [
     "FrameBuffersError",
     "FrameHeaderError",
     "NetworkBusyError",
+    "NetworkDownError",
     "NetworkError",
     "NetworkExtraError",
     "NetworkFramingError",
@@ -47,6 +48,16 @@ class NetworkBusyError(NetworkError):
 
     code = "E-NET-BUSY"
     fix = "end the other program, or take another name"
+
+
+class NetworkDownError(NetworkError):
+    """The NIC has no carrier: its device says that the link is down, and would drop what is sent.
+
+    Virtio 1.4, Network Device, Device configuration layout: VIRTIO_NET_S_LINK_UP in status.
+    """
+
+    code = "E-NET-DOWN"
+    fix = "bring the link up where the device is served: its interface, switch or peer"
 
 
 class NetworkKindError(NetworkError):

@@ -13,7 +13,17 @@ from importlib import import_module
 from virtio.errors import NetworkUrlError, UsageError
 from virtio.network.link import Link, Sink
 from virtio.network.null import LoopLink, NullLink
-from virtio.network.url import Location, filters, open_link, register, register_filter, schemes
+from virtio.network.url import (
+    Form,
+    Location,
+    filter_forms,
+    filters,
+    link_forms,
+    open_link,
+    register,
+    register_filter,
+    schemes,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +44,7 @@ __all__ = [
     "CaptureLink",
     "FilterLink",
     "FloodLink",
+    "Form",
     "ImpairLink",
     "Impairment",
     "Link",
@@ -43,7 +54,9 @@ __all__ = [
     "PythonLink",
     "ReplayLink",
     "Sink",
+    "filter_forms",
     "filters",
+    "link_forms",
     "open_link",
     "put_buffers",
     "register",
@@ -131,21 +144,47 @@ def _filter_later(module: str, wrapper: str) -> Callable[[Link, Location], Link]
     return wrapped
 
 
-register("null", _open_null)
-register("loop", _open_loop)
-register("flood", _open_flood)
-register("tap", _later(".tap", "open_tap"))
-register("macvtap", _later(".macvtap", "open_macvtap"))
-register("stream", _later(".sockets", "open_stream"))
-register("dgram", _later(".sockets", "open_dgram"))
-register("user", _later(".user", "open_user"))
-register("switch", _later(".switch.named", "open_switch"))
-register("pcap", _later(".filter_options", "open_replay"))
-register("python", _later(".filter_options", "open_python"))
+register("null", _open_null, about="takes every frame; nothing ever comes")
+register("loop", _open_loop, about="sends every frame back")
+register("flood", _open_flood, "flood:?size=BYTES", "sends frames as fast as they are taken")
+register("user", _later(".user", "open_user"), about="wherever this host's programs can go, by passt")
+register("switch", _later(".switch.named", "open_switch"), "switch:NAME", "a port of a learning switch")
+register("tap", _later(".tap", "open_tap"), "tap:NAME", "an interface of the host")
+register("macvtap", _later(".macvtap", "open_macvtap"), "macvtap:PARENT", "the wire of a host's interface")
+register("stream", _later(".sockets", "open_stream"), "stream:ADDRESS", "QEMU's -netdev stream")
+register("dgram", _later(".sockets", "open_dgram"), "dgram:ADDRESS", "QEMU's -netdev dgram")
+register("pcap", _later(".filter_options", "open_replay"), "pcap:FILE", "replays a capture")
+register(
+    "python", _later(".filter_options", "open_python"), "python:MODULE:FUNCTION", "a function for each frame"
+)
 
 # From the world to the guest: the capture nearest to the guest shows what it sends and gets.
-register_filter(_filter_later(".filter_options", "capture_wire"), "pcap-wire")
-register_filter(_filter_later(".impair", "wrap"), *IMPAIRMENTS)
-register_filter(_allow, "allow", "resolver")
-register_filter(_filter_later(".filter_options", "guard"), "only-mac", "only-ip")
-register_filter(_filter_later(".filter_options", "capture"), "pcap", "snaplen")
+register_filter(
+    _filter_later(".filter_options", "capture_wire"),
+    "pcap-wire",
+    form="pcap-wire=FILE",
+    about="record what passes beyond all other filters",
+)
+register_filter(
+    _filter_later(".impair", "wrap"),
+    *IMPAIRMENTS,
+    form="delay=10ms&loss=1%&rate=10mbit...",
+    about="impair: also jitter, duplicate, corrupt, reorder and more, as tc-netem's",
+)
+register_filter(
+    _allow, "allow", "resolver", form="allow=NAME+NETWORK...", about="drop what does not go to these"
+)
+register_filter(
+    _filter_later(".filter_options", "guard"),
+    "only-mac",
+    "only-ip",
+    form="only-mac=MAC&only-ip=ADDRESS,...",
+    about="drop what does not come from these",
+)
+register_filter(
+    _filter_later(".filter_options", "capture"),
+    "pcap",
+    "snaplen",
+    form="pcap=FILE&snaplen=BYTES",
+    about="record what the guest sends and gets",
+)

@@ -2,8 +2,8 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from virtio.network.filter cimport FilterLink
 from virtio.network.frame cimport Frame
-from virtio.network.link cimport Link, Sink
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
@@ -54,17 +54,8 @@ cdef struct Flow:
     int64_t until           # seconds; 0: unused
 
 
-cdef class AllowLink(Link)
-
-
-cdef class Inbound(Sink):
-    cdef AllowLink owner
-
-
-cdef class AllowLink(Link):
-    cdef readonly Link inner
+cdef class AllowLink(FilterLink):
     cdef readonly object policy
-    cdef readonly Inbound inbound
     cdef Flow *flows
     cdef pthread_mutex_t lock
     cdef uint64_t denied            # frames; atomic

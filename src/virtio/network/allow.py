@@ -9,7 +9,6 @@ to resolvers that are not themselves allowed. A query for another name is answer
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -18,7 +17,9 @@ from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcmp, memcpy, memset
 from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.memory import atomic
+from cython.cimports.virtio.network.filter import FilterLink
 from cython.cimports.virtio.network.frame import Frame
+from cython.cimports.virtio.network.link import Link, Sink
 
 from virtio.network import packet
 from virtio.network.policy import Policy
@@ -123,21 +124,6 @@ def is_housekeeping(look: cython.pointer[Look]) -> cython.bint:
     return near and look.protocol == 0 and look.head[21] == 1 and look.head[54] == 58
 
 
-class Inbound:
-    """What comes from the world: watched, never stopped."""
-
-    def __init__(self, owner) -> None:
-        self.owner = owner
-
-    def put(self, queue, frames, count):
-        i: cython.int
-        if self.owner.guest is None:
-            return 0
-        for i in range(count):
-            self.owner.notice(cython.address(frames[i]))
-        return self.owner.guest.put(queue, frames, count)
-
-
 class AllowLink:
     """A link around ``inner`` that lets a guest reach what ``policy`` allows."""
 
@@ -145,9 +131,8 @@ class AllowLink:
         pthread_mutex_init(cython.address(self.lock), cython.NULL)
 
     def __init__(self, inner: Link, policy: Policy) -> None:
-        Link.__init__(self)
-        self.inner, self.policy = inner, policy
-        self.inbound = Inbound(self)
+        FilterLink.__init__(self, inner)
+        self.policy = policy
         self.flows = cython.cast(cython.pointer[Flow], calloc(SETS * WAYS, cython.sizeof(Flow)))
         if self.flows is cython.NULL:
             raise MemoryError
@@ -156,56 +141,9 @@ class AllowLink:
         free(self.flows)
         pthread_mutex_destroy(cython.address(self.lock))
 
-    def connect(self, guest: Sink, queues: int = 1) -> None:
-        Link.connect(self, guest, queues)
-        try:
-            self.inner.connect(self.inbound, queues)
-        except BaseException:
-            Link.disconnect(self)
-            raise
-
-    def disconnect(self) -> None:
-        self.inner.disconnect()
-        Link.disconnect(self)
-
-    @property
-    def name(self) -> str:
-        """That of the link inside."""
-        return self.inner.name
-
-    @property
-    def accepts(self) -> int:
-        """What the link inside takes."""
-        return self.inner.accepts
-
-    def set_guest_offloads(self, features: int) -> None:
-        self.inner.set_guest_offloads(features)
-
-    @property
-    def up(self) -> bool:
-        """That of the link inside."""
-        return self.inner.up
-
-    def on_carrier(self, tell: Callable[[bool], None] | None) -> None:
-        self.inner.on_carrier(tell)
-
-    @property
-    def mtu(self) -> int | None:
-        """That of the link inside."""
-        return self.inner.mtu
-
-    def receive_fd(self, queue: int) -> int:
-        return self.inner.receive_fd(queue)
-
-    def receive(self, queue, budget):
-        return self.inner.receive(queue, budget)
-
     def stats(self) -> dict[str, int]:
         """Those of the link inside, the frames that were ``denied``, and ``refused_queries`` for names."""
         return {**self.inner.stats(), "denied": self.denied, "refused_queries": self.refused}
-
-    def close(self) -> None:
-        self.inner.close()
 
     # Outwards
 
@@ -295,6 +233,13 @@ class AllowLink:
                 guest.put(queue, cython.address(frame), 1)
 
     # Inwards
+
+    def deliver(self, queue, frames, count):
+        """What comes from the world is watched, never stopped."""
+        i: cython.int
+        for i in range(count):
+            self.notice(cython.address(frames[i]))
+        return FilterLink.deliver(self, queue, frames, count)
 
     def notice(self, frame):
         """Note who begins a conversation, and learn from resolvers and whoever announces them."""

@@ -1,17 +1,12 @@
 from typing_extensions import disjoint_base
 
-from virtio.network.link import Link, Sink
+from virtio.network.filter import FilterLink
+from virtio.network.link import Link
 from virtio.network.policy import Policy
 
 __all__ = ["AllowLink"]
 
 @disjoint_base
-class Inbound(Sink):
-    def __init__(self, owner: AllowLink) -> None: ...
-
-@disjoint_base
-class AllowLink(Link):
-    inner: Link
+class AllowLink(FilterLink):
     policy: Policy
-    inbound: Inbound
     def __init__(self, inner: Link, policy: Policy) -> None: ...

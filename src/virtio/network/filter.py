@@ -74,6 +74,10 @@ class FilterLink:
         """What the guest takes, as feature bits GUEST_*."""
         self.inner.set_guest_offloads(features)
 
+    def use_queues(self, count: int) -> bool:
+        """Whether the inner link spreads flows over the guest's ``count`` pairs itself."""
+        return self.inner.use_queues(count)
+
     @property
     def up(self) -> bool:
         """Whether the inner link has a carrier."""

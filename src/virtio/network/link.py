@@ -60,6 +60,14 @@ class Link:
     def set_guest_offloads(self, features: int) -> None:
         """What the guest takes, as feature bits GUEST_*; changes while running."""
 
+    def use_queues(self, count: int) -> bool:
+        """The guest uses its first ``count`` pairs from now on; changes while running.
+
+        True if the link spreads flows over just as many itself, and follows the queue that the guest sends a
+        flow on: the NIC then leaves each frame to the queue that it came for.
+        """
+        return False
+
     @property
     def up(self) -> bool:
         """Whether there is a carrier."""

@@ -45,7 +45,7 @@ def open_macvtap(location: Location) -> Link:
         fds.extend(_open_queues(interface, queues))
         if flag(location, "up", True):
             interface.set_up()
-        return TapLink(f"macvtap:{parent}", fds, interface, doomed=True)
+        return TapLink(f"macvtap:{parent}", fds, interface, doomed=True, follows=False)
     except BaseException:
         interface.close()
         for fd in fds:

@@ -53,9 +53,6 @@ cdef inline bint finished(const NetHeader *header, int takes, const Frame *frame
 cdef int wanted_by(const NetHeader *header, const Frame *frame) noexcept nogil
 # Copy `length` bytes of a frame, from `offset` on, to one place; they are within the frame.
 cdef void copy_out(const Frame *frame, uint32_t offset, char *target, uint32_t length) noexcept nogil
-# The sum of 16-bit words for an internet checksum, to be folded; `length` bytes, the last one padded.
-cdef uint64_t sum_words(const uint8_t *data, uint32_t length, uint64_t sum) noexcept nogil
-cdef uint16_t folded(uint64_t sum) noexcept nogil
 
 
 cdef struct Cut:

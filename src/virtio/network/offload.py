@@ -16,6 +16,7 @@ from cython.cimports.libc.stdint import uint8_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy, memmove, memset
 from cython.cimports.posix.uio import iovec
+from cython.cimports.virtio.network.checksum import folded, get16, get32, put16, put32, store_sum, sum_words
 from cython.cimports.virtio.network.frame import (
     BURST,
     GSO_ECN,
@@ -160,87 +161,6 @@ def copy_out(frame, offset, target, length):
         else:
             skip -= frame.segments[i].iov_len
         i += 1
-
-
-def sum_words(data, length, sum):
-    # Four bytes at a time, in the machine's order: the sum does not care, if it is stored the same way.
-    word: uint32_t
-    half: uint16_t
-    rest: uint8_t[2]
-    while length >= 4:
-        memcpy(cython.address(word), data, 4)
-        sum += word
-        data += 4
-        length -= 4
-    if length >= 2:
-        memcpy(cython.address(half), data, 2)
-        sum += half
-        data += 2
-        length -= 2
-    if length > 0:
-        rest[0] = data[0]
-        rest[1] = 0
-        memcpy(cython.address(half), rest, 2)
-        sum += half
-    return sum
-
-
-def folded(sum):
-    # Twice for the carries of 32 bits, twice for those of 16.
-    low: uint64_t = cython.cast(uint32_t, sum)
-    sum = low + (sum >> 32)
-    low = cython.cast(uint32_t, sum)
-    sum = low + (sum >> 32)
-    sum = (sum & 0xFFFF) + (sum >> 16)
-    sum = (sum & 0xFFFF) + (sum >> 16)
-    sum = (sum & 0xFFFF) + (sum >> 16)
-    return cython.cast(uint16_t, ~sum)
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def store_sum(place: cython.pointer[uint8_t], sum: uint64_t) -> cython.void:
-    """Write a folded checksum; where zero would mean that there is none, its other form."""
-    check: uint16_t = folded(sum)
-    if check == 0:
-        check = 0xFFFF
-    memcpy(place, cython.address(check), 2)
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def get16(place: cython.pointer[uint8_t]) -> uint32_t:
-    return cython.cast(uint32_t, place[0]) << 8 | place[1]
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def get32(place: cython.pointer[uint8_t]) -> uint32_t:
-    return get16(place) << 16 | get16(place + 2)
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def put16(place: cython.pointer[uint8_t], value: uint32_t) -> cython.void:
-    place[0] = cython.cast(uint8_t, value >> 8)
-    place[1] = cython.cast(uint8_t, value)
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def put32(place: cython.pointer[uint8_t], value: uint32_t) -> cython.void:
-    put16(place, value >> 16)
-    put16(place + 2, value)
 
 
 class Finisher:

@@ -6,7 +6,7 @@ import ipaddress
 import struct
 from typing import NamedTuple
 
-__all__ = ["Datagram", "checksum", "parse_udp", "udp_frame"]
+__all__ = ["Datagram", "checksum", "ip_packet", "parse_udp", "udp_frame"]
 
 IPV4, IPV6 = 0x0800, 0x86DD
 UDP = 17
@@ -83,10 +83,15 @@ def udp_frame(datagram: Datagram) -> bytes:
         + struct.pack("!H", checksum(pseudo + ports + b"\0\0" + datagram.data) or 0xFFFF)
         + datagram.data
     )
-    ethernet = datagram.target_mac + datagram.source_mac
-    if datagram.source.version == 6:
-        header = struct.pack("!IHBB", 6 << 28, length, UDP, 64) + source + target
-        return ethernet + struct.pack("!H", IPV6) + header + body
-    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, 64, UDP, 0) + source + target
-    header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
-    return ethernet + struct.pack("!H", IPV4) + header + body
+    ethertype = struct.pack("!H", IPV6 if datagram.source.version == 6 else IPV4)
+    ethernet = datagram.target_mac + datagram.source_mac + ethertype
+    return ethernet + ip_packet(datagram.source, datagram.target, UDP, body)
+
+
+def ip_packet(source: Address, target: Address, protocol: int, body: bytes) -> bytes:
+    """An IP packet of either version, without options and not to be fragmented."""
+    if source.version == 6:
+        return struct.pack("!IHBB", 6 << 28, len(body), protocol, 64) + source.packed + target.packed + body
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0x4000, 64, protocol, 0)
+    header += source.packed + target.packed
+    return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + body

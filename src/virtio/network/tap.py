@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
+from collections.abc import Iterator
 
 from virtio.errors import NetworkError, NetworkUrlError
 from virtio.network import routes, tun
@@ -30,9 +32,11 @@ class TapLink(FdLink):
     other will do without.
     """
 
-    def __init__(self, name: str, fds: list[int], interface: Interface, *, doomed: bool = False) -> None:
+    def __init__(
+        self, name: str, fds: list[int], interface: Interface, *, doomed: bool = False, follows: bool = True
+    ) -> None:
         super().__init__(len(fds), header_size=tun.HEADER_SIZE)
-        self._name, self._interface, self._doomed = name, interface, doomed
+        self._name, self._interface, self._doomed, self._follows = name, interface, doomed, follows
         self._accepts = tun.offloads(fds[0])
         self._mtu: int | None = interface.mtu
         self._enabled = len(fds)
@@ -66,23 +70,35 @@ class TapLink(FdLink):
         """The interface's."""
         return self._mtu
 
+    @property
+    def used_queues(self) -> int:
+        """How many of its queues get frames."""
+        return self._enabled
+
     def set_guest_offloads(self, features: int) -> None:
         """Have the kernel leave undone what the guest takes undone."""
-        tun.set_offloads(self.fd(0), features)
+        with _while_it_exists():
+            tun.set_offloads(self.fd(0), features)
 
     def connect(self, guest: Sink, queues: int = 1) -> None:
         """Deliver to ``guest``; queues that it has no pair for get nothing."""
         super().connect(guest, queues)
         self.use_queues(queues)
 
-    def use_queues(self, count: int) -> None:
-        """Spread what comes over the first ``count`` queues from now on."""
-        count = max(1, min(count, self.lane_count))
-        for queue in range(self._enabled, count):
-            tun.set_enabled(self.fd(queue), True)
-        for queue in range(count, self._enabled):
-            tun.set_enabled(self.fd(queue), False)
-        self._enabled = count
+    def use_queues(self, count: int) -> bool:
+        """Spread what comes over the first ``count`` queues from now on.
+
+        A tap sends a flow to the queue that it last came from, a macvtap goes by hashes of its own; False for
+        that, and if there are fewer queues.
+        """
+        used = max(1, min(count, self.lane_count))
+        with _while_it_exists():
+            for queue in range(self._enabled, used):
+                tun.set_enabled(self.fd(queue), True)
+            for queue in range(used, self._enabled):
+                tun.set_enabled(self.fd(queue), False)
+        self._enabled = used
+        return self._follows and used == count
 
     def close(self) -> None:
         """Close it; an interface that was made for it goes with that, unless it is to stay."""
@@ -92,6 +108,16 @@ class TapLink(FdLink):
             self._doomed = False
             with contextlib.suppress(NetworkError):
                 routes.delete(self._interface)
+
+
+@contextlib.contextmanager
+def _while_it_exists() -> Iterator[None]:
+    """Pass over the kernel's refusal where the interface was deleted: its carrier tells of that."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EBADFD:
+            raise
 
 
 def check_name(location: Location, name: str) -> str:

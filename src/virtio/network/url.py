@@ -5,12 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from virtio.errors import NetworkUrlError
 from virtio.network.link import Link
 
-__all__ = ["Location", "filters", "open_link", "register", "register_filter", "schemes"]
+__all__ = [
+    "Form",
+    "Location",
+    "filter_forms",
+    "filters",
+    "link_forms",
+    "open_link",
+    "register",
+    "register_filter",
+    "schemes",
+]
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(.*)", re.DOTALL)
 
@@ -32,24 +43,39 @@ class Location:
                 raise NetworkUrlError(f"{self.url}: unknown option {name!r} (there are: {allowed})")
 
 
+class Form(NamedTuple):
+    """How a link or filter is written, and what it is, for people."""
+
+    form: str
+    about: str
+
+
 Opener = Callable[[Location], Link]
 Wrapper = Callable[[Link, Location], Link]
 _openers: dict[str, Opener] = {}
 _filters: dict[str, Wrapper] = {}
+_link_forms: dict[str, Form] = {}
+_filter_forms: dict[Wrapper, Form] = {}
 
 
-def register(scheme: str, opener: Opener) -> None:
-    """Make ``scheme:...`` open by ``opener``; a scheme that exists is replaced."""
+def register(scheme: str, opener: Opener, form: str = "", about: str = "") -> None:
+    """Make ``scheme:...`` open by ``opener``; a scheme that exists is replaced.
+
+    ``form`` and ``about`` are for help: how it is written, and what it leads to.
+    """
     _openers[scheme] = opener
+    _link_forms[scheme] = Form(form or f"{scheme}:", about)
 
 
-def register_filter(wrapper: Wrapper, *options: str) -> None:
+def register_filter(wrapper: Wrapper, *options: str, form: str = "", about: str = "") -> None:
     """Have ``wrapper`` put its filter around a link whose URL has any of ``options``.
 
-    Filters are stacked in the order of their registration, the first one nearest to the world.
+    Filters are stacked in the order of their registration, the first one nearest to the world. ``form`` and
+    ``about`` are for help.
     """
     for option in options:
         _filters[option] = wrapper
+    _filter_forms[wrapper] = Form(form or ", ".join(f"{option}=" for option in options), about)
 
 
 def schemes() -> list[str]:
@@ -60,6 +86,16 @@ def schemes() -> list[str]:
 def filters() -> list[str]:
     """The options that put a filter around a link."""
     return sorted(_filters)
+
+
+def link_forms() -> list[Form]:
+    """How links are written, in the order of their registration."""
+    return list(_link_forms.values())
+
+
+def filter_forms() -> list[Form]:
+    """How filters are written, the one nearest to the guest first."""
+    return list(_filter_forms.values())[::-1]
 
 
 def parse(url: str) -> Location:

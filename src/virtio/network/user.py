@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import select
@@ -30,6 +31,9 @@ RESTART_SECONDS = 1.0
 READY_SECONDS = 5.0
 END_SECONDS = 3.0
 
+SO_SNDBUFFORCE = 32
+BUFFER_BYTES = 8 << 20
+
 PROBE = bytes.fromhex("ffffffffffff ffffffffffff 0806 0001 0800 06 04 0001") + bytes.fromhex(
     "ffffffffffff 00000000 000000000000 c00002fe"
 )
@@ -49,7 +53,7 @@ class Passt(Dialer):
 
     def run(self) -> socket.socket:
         """Start it, and wait until it serves. NetworkError with its last words if it does not."""
-        ours, theirs = socket.socketpair()
+        ours, theirs = _roomy_pair()
         try:
             with theirs:
                 self._process = subprocess.Popen(
@@ -128,6 +132,17 @@ class Passt(Dialer):
         if process.stderr is not None:
             process.stderr.close()
         return status
+
+
+def _roomy_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected sockets that hold much: passt drops what finds no room, and sends by the windowful."""
+    pair = socket.socketpair()
+    for end in pair:
+        for option in (SO_SNDBUFFORCE, socket.SO_SNDBUF):  # the first takes CAP_NET_ADMIN
+            with contextlib.suppress(PermissionError):
+                end.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+                break
+    return pair
 
 
 class UserLink(StreamLink):

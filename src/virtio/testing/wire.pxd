@@ -1,24 +1,28 @@
-"""A link whose other end is a test."""
+"""A wire with one end in a test's hands."""
 
 from posix.uio cimport iovec
 
-from virtio.network.frame cimport BURST, LONGEST_FRAME, Frame
-from virtio.network.link cimport Link
-
-cdef enum:
-    PARTS = 4           # places that a frame's bytes are spread over
+from virtio.network.frame cimport Frame
+from virtio.network.link cimport Link, Sink
 
 
 cdef class Wire(Link):
-    cdef object taken       # list of Seen
-    cdef object waiting     # deque of frames for `receive`
-    cdef object condition
-    cdef int fd
-    cdef bint full          # refuses what the guest sends
+    cdef readonly list frames       # of WireFrame
+    cdef public object room         # frames that it keeps at most; None: any number
     cdef readonly object offloads
-    cdef iovec places[BURST][PARTS]
-    cdef Frame ready[BURST]
+    cdef readonly Link link         # that it is plugged into
+    cdef object waiting             # deque of WireFrame, for `receive`
+    cdef object news                # a condition: a frame came
+    cdef int fd
 
-    cdef void keep(self, int queue, const Frame *frames, int count) noexcept with gil
+    cdef int keep(self, int queue, const Frame *frames, int count) noexcept with gil
     cdef int fetch(self, int queue, int budget) noexcept with gil
-    cdef int prepare(self, list frames) except -1
+
+
+# A burst of frames in memory, for the time that a sink has it.
+cdef class Layout:
+    cdef list data                  # holds what the segments point to
+    cdef Frame *frames
+    cdef iovec *segments
+    cdef int count
+    cdef int put(self, Sink sink, int queue) except? -1

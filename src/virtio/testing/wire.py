@@ -1,33 +1,48 @@
-"""A link whose other end is a test: it sends the NIC frames, and keeps what the NIC's driver sent.
+"""A wire with one end in a test's hands: it sends frames, and keeps those that come.
+
+The other end goes into a NIC, to which the wire is a `Link` like any other:
 
 >>> wire = Wire()
->>> wire.send([bytes(60)])      # nobody is connected
+>>> wire.send([bytes(60)])      # no NIC is connected
 0
+
+or into a link, to which it is the NIC:
+
+>>> from virtio.network import open_link
+>>> wire = Wire(open_link("loop:"))
+>>> wire.send([b"an Ethernet frame"])
+1
+>>> [frame.data for frame in wire.wait()]
+[b'an Ethernet frame']
 """
 
 from __future__ import annotations
 
 import os
+import select
 import threading
+import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cython
 from cython.cimports.libc.errno import EAGAIN, ENOSPC
-from cython.cimports.libc.string import memset
+from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.posix.uio import iovec
+from cython.cimports.virtio.network.copies import frame_bytes, header_fields, set_header
 from cython.cimports.virtio.network.frame import BURST, Frame
-from cython.cimports.virtio.network.link import Link
-from cython.cimports.virtio.network.offload import copy_out
+from cython.cimports.virtio.network.link import Link, Sink
 
-from virtio.errors import UsageError
+__all__ = ["HEADER_FIELDS", "Wire", "WireFrame", "put_frames"]
 
-__all__ = ["Seen", "Wire"]
+
+HEADER_FIELDS = ("flags", "gso_type", "hdr_len", "gso_size", "csum_start", "csum_offset")
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A frame, and what its header said is still to be done. To send one, the header may be left out."""
+class WireFrame:
+    """A frame without its checksum (FCS), and what of it is still to be computed (struct virtio_net_hdr)."""
 
     data: bytes
     queue: int = 0
@@ -38,21 +53,213 @@ class Seen:
     csum_start: int = 0
     csum_offset: int = 0
 
+    @property
+    def header(self) -> dict[str, int]:
+        """The fields of its header by name."""
+        return {name: getattr(self, name) for name in HEADER_FIELDS}
 
-class Wire(Link):
-    """A link that a test holds the other end of.
 
-    ``offloads`` are the feature bits that it `accepts`. With ``readable`` it has a file descriptor, and what
-    is queued with `offer` waits until the NIC fetches it; else `send` delivers on the calling thread.
+class Layout:
+    """Frames in memory, each in one place or in several."""
+
+    def __cinit__(self, frames: list, cut: object) -> None:
+        ends = [ends_of(number, len(frame.data), cut) for number, frame in enumerate(frames)]
+        self.data = [frame.data for frame in frames]
+        self.count = len(frames)
+        self.frames = cython.cast(cython.pointer[Frame], calloc(self.count + 1, cython.sizeof(Frame)))
+        total: cython.size_t = sum([len(each) for each in ends])
+        self.segments = cython.cast(cython.pointer[iovec], calloc(total + 1, cython.sizeof(iovec)))
+        if self.frames == cython.NULL or self.segments == cython.NULL:
+            raise MemoryError
+        segments: cython.pointer[iovec] = self.segments
+        i: cython.int
+        for i in range(self.count):
+            self.frames[i].segments = segments
+            self.frames[i].length = len(self.data[i])
+            self.frames[i].count = divide(segments, self.data[i], ends[i])
+            set_header(cython.address(self.frames[i].header), frames[i].header)
+            segments += self.frames[i].count
+
+    def __dealloc__(self) -> None:
+        free(self.frames)
+        free(self.segments)
+
+    def put(self, sink, queue):
+        """Hand them on, at most BURST at once, until there is no room. How many were taken."""
+        done: cython.int = 0
+        taken: cython.int = 0
+        count: cython.int = 0
+        with cython.nogil:
+            while done < self.count and taken == count:
+                count = min(self.count - done, BURST)
+                taken = sink.put(queue, self.frames + done, count)
+                done += taken
+        return done
+
+
+def ends_of(number: int, length: int, cut: object) -> Sequence[int]:
+    """Where the places end that a frame's bytes are spread over."""
+    if cut is None:  # every other one in four
+        part = length // 4
+        return [part, 2 * part, 3 * part, length] if number % 2 else [length]
+    if isinstance(cut, int):
+        return [*range(cut, length, cut), length]
+    return [*(min(position, length) for position in cut), length]
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def divide(segments: cython.pointer[iovec], data: bytes, ends: object) -> cython.int:
+    """Describe a frame as segments that end there; how many there are."""
+    base: cython.p_char = data
+    count: cython.int = 0
+    start: cython.size_t = 0
+    end: cython.size_t
+    for position in ends:
+        end = position
+        segments[count].iov_base = base + start
+        segments[count].iov_len = end - start
+        start = end
+        count += 1
+    return count
+
+
+def put_frames(
+    sink: Sink,
+    frames: Sequence[bytes | WireFrame],
+    queue: int = 0,
+    header: Mapping[str, int] | None = None,
+    cut: Sequence[int] | int | None = None,
+    times: int = 1,
+) -> int:
+    """Put frames into ``sink`` on this thread, as a NIC or a link would; how many it took.
+
+    ``header`` has fields of virtio_net_hdr for those that are bytes; what is not given is zero. ``cut`` has
+    the positions at which a frame's bytes go on elsewhere in memory, or the number of bytes after which they
+    always do; by default every other frame is in four places. All of it is done ``times``, or until there is
+    no room.
+    """
+    fields = dict(header or {})
+    given = [frame if isinstance(frame, WireFrame) else WireFrame(frame, **fields) for frame in frames]
+    layout: Layout = Layout(given, cut)
+    total = 0
+    for _ in range(times):
+        taken = layout.put(sink, queue)
+        total += taken
+        if taken < layout.count:
+            break
+    return total
+
+
+class Wire:
+    """What a NIC connects to, or what stands for one at ``link``, with ``queues`` pairs there.
+
+    ``frames`` are those that came and that nobody took; at most ``room`` are kept at once, None for any
+    number: for more there is no room.
+
+    To a NIC, ``offloads`` are the feature bits that the link `accepts`. With ``readable`` it has a file
+    descriptor, and what is queued with `offer` waits until the NIC fetches it.
     """
 
-    def __init__(self, *, offloads: int = 0, readable: bool = False) -> None:
+    def __init__(
+        self,
+        link: Link | None = None,
+        queues: int = 1,
+        *,
+        room: int | None = None,
+        offloads: int = 0,
+        readable: bool = False,
+    ) -> None:
         Link.__init__(self)
+        self.frames = []
+        self.room = room
         self.offloads = offloads
-        self.taken = []
         self.waiting = deque()
-        self.condition = threading.Condition()
+        self.news = threading.Condition()
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if readable else -1
+        self.link = link
+        if link is not None:
+            link.connect(self, queues)
+
+    # What comes.
+
+    def put(self, queue, frames, count):
+        return self.keep(queue, frames, count)
+
+    def keep(self, queue, frames, count):
+        """Copy the frames that there is room for."""
+        i: cython.int
+        with self.news:
+            if self.room is not None:
+                count = max(0, min(count, self.room - len(self.frames)))
+            for i in range(count):
+                header = header_fields(cython.address(frames[i].header))
+                self.frames.append(WireFrame(frame_bytes(frames + i), queue, **header))
+            self.news.notify_all()
+        return count
+
+    def take(self, count: int | None = None) -> list[WireFrame]:
+        """The first ``count`` frames that came, all by default, which are forgotten here."""
+        with self.news:
+            first = self.frames[:count]
+            del self.frames[:count]
+        return first
+
+    def wait(self, count: int = 1, timeout: float = 20.0, queue: int = 0) -> list[WireFrame]:
+        """Wait for ``count`` frames and take them. Raises TimeoutError after ``timeout`` seconds.
+
+        A link that waits for a file descriptor is driven meanwhile: its ``queue`` only.
+        """
+        end = time.monotonic() + timeout
+        watch = -1 if self.link is None else self.link.receive_fd(queue)
+        while len(self.frames) < count:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"{len(self.frames)} of {count} frames came in {timeout} s")
+            if watch >= 0:
+                if self.deliver(queue) < 0:
+                    wait_readable(watch, left)
+                continue
+            with self.news:
+                if len(self.frames) < count:
+                    self.news.wait(left)
+        return self.take(count)
+
+    def deliver(self, queue: int = 0, budget: int = BURST) -> int:
+        """Have the link deliver what came for a queue; the number of frames, or a negative errno."""
+        link = cython.declare(Link, self.link)
+        result: cython.int
+        number: cython.int = queue
+        most: cython.int = budget
+        with cython.nogil:
+            result = link.receive(number, most)
+        return result
+
+    # What is sent.
+
+    def send(
+        self,
+        frames: Sequence[bytes | WireFrame],
+        *,
+        queue: int = 0,
+        cut: Sequence[int] | int | None = None,
+        times: int = 1,
+    ) -> int:
+        """Put frames into the other end on this thread, as `put_frames` does; how many it took."""
+        other = self.guest if self.link is None else self.link
+        return 0 if other is None else put_frames(other, frames, queue, cut=cut, times=times)
+
+    def offer(self, frames: Sequence[bytes | WireFrame]) -> None:
+        """Have frames wait until the NIC fetches them."""
+        self.waiting.extend(frame if isinstance(frame, WireFrame) else WireFrame(frame) for frame in frames)
+        os.eventfd_write(self.fd, 1)
+
+    @property
+    def left(self) -> int:
+        """Frames that were offered and not fetched."""
+        return len(self.waiting)
+
+    # What a NIC asks of its link.
 
     @property
     def name(self) -> str:
@@ -64,77 +271,6 @@ class Wire(Link):
         """The offloads it was made with."""
         return self.offloads
 
-    # What comes from the NIC.
-
-    def put(self, queue, frames, count):
-        if self.full:
-            return 0
-        self.keep(queue, frames, count)
-        return count
-
-    def keep(self, queue, frames, count):
-        i: cython.int
-        seen: list = []
-        for i in range(count):
-            copy = bytearray(frames[i].length)
-            view: cython.p_char = copy
-            copy_out(frames + i, 0, view, frames[i].length)
-            head = frames[i].header
-            seen.append(
-                Seen(
-                    bytes(copy),
-                    queue,
-                    head.flags,
-                    head.gso_type,
-                    head.hdr_len,
-                    head.gso_size,
-                    head.csum_start,
-                    head.csum_offset,
-                )
-            )
-        with self.condition:
-            self.taken.extend(seen)
-            self.condition.notify_all()
-
-    def refuse(self, refusing: bool) -> None:
-        """Have no room for what the NIC sends, or some again."""
-        self.full = refusing
-
-    def wait(self, count: int, timeout: float = 20.0) -> list[Seen]:
-        """The first ``count`` frames that the NIC sent and nobody asked for yet. Raises TimeoutError."""
-        with self.condition:
-            if not self.condition.wait_for(lambda: len(self.taken) >= count, timeout):
-                raise TimeoutError(f"{len(self.taken)} of {count} frames came in {timeout} s")
-            first = self.taken[:count]
-            del self.taken[:count]
-            return first
-
-    # What goes to the NIC.
-
-    def send(self, frames: list[bytes | Seen], *, queue: int = 0) -> int:
-        """Put frames into the NIC on this thread, at most 64. How many it took.
-
-        The bytes of each are spread over several places, as far as there are enough.
-        """
-        if self.guest is None:
-            return 0
-        sources = [frame if isinstance(frame, Seen) else Seen(frame) for frame in frames]
-        count: cython.int = self.prepare(sources)
-        number: cython.int = queue
-        with cython.nogil:
-            taken: cython.int = self.guest.put(number, self.ready, count)
-        return taken
-
-    def offer(self, frames: list[bytes | Seen]) -> None:
-        """Have frames wait until the NIC fetches them."""
-        self.waiting.extend(frame if isinstance(frame, Seen) else Seen(frame) for frame in frames)
-        os.eventfd_write(self.fd, 1)
-
-    @property
-    def left(self) -> int:
-        """Frames that were offered and not fetched."""
-        return len(self.waiting)
-
     def receive_fd(self, queue: int) -> int:
         """Readable while frames wait."""
         return self.fd
@@ -143,58 +279,30 @@ class Wire(Link):
         return self.fetch(queue, budget)
 
     def fetch(self, queue, budget):
-        count: cython.int = min(len(self.waiting), budget, BURST)
-        taken: cython.int = 0
-        if count == 0:
+        taken: cython.int
+        if not self.waiting:
             try:
                 os.eventfd_read(self.fd)
-            except BlockingIOError:
+            except OSError:  # nothing there, or closed while the NIC still looks
                 return -EAGAIN
             return 0
-        self.prepare([self.waiting[i] for i in range(count)])
         if self.guest is None:
             return -EAGAIN
-        taken = self.guest.put(queue, self.ready, count)
+        layout: Layout = Layout([self.waiting[i] for i in range(min(len(self.waiting), budget, BURST))], None)
+        taken = layout.put(self.guest, queue)
         for _ in range(taken):
             self.waiting.popleft()
         return taken if taken > 0 else -ENOSPC
-
-    def prepare(self, frames: list) -> cython.int:
-        """Describe frames, which must live until they were put."""
-        if len(frames) > BURST:
-            raise UsageError(f"at most {BURST} frames at once, not {len(frames)}")
-        for index, source in enumerate(frames):
-            self._describe(index, source)
-        return len(frames)
-
-    def _describe(self, index: int, source: Seen) -> None:
-        at: cython.int = index
-        frame: cython.pointer[Frame] = cython.address(self.ready[at])
-        place: cython.pointer[iovec] = self.places[at]
-        data: bytes = source.data
-        start: cython.p_char = data
-        length: cython.int = len(data)
-        part: cython.int = length // PARTS
-        i: cython.int
-        memset(frame, 0, cython.sizeof(Frame))
-        for i in range(PARTS):
-            place[i].iov_base = start + i * part
-            place[i].iov_len = part if i + 1 < PARTS else length - (PARTS - 1) * part
-        frame.segments = place
-        frame.count = PARTS
-        if index % 2 == 0:  # every other one in one piece
-            place[0].iov_len = length
-            frame.count = 1
-        frame.length = length
-        frame.header.flags = source.flags
-        frame.header.gso_type = source.gso_type
-        frame.header.hdr_len = source.hdr_len
-        frame.header.gso_size = source.gso_size
-        frame.header.csum_start = source.csum_start
-        frame.header.csum_offset = source.csum_offset
 
     def close(self) -> None:
         """Give the file descriptor back."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def wait_readable(fd: int, seconds: float) -> None:
+    """Wait until a descriptor has something to read, in whatever kind of set it is."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll(seconds * 1000)

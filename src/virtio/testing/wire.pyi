@@ -1,15 +1,17 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from typing_extensions import disjoint_base
 
-from virtio.network.link import Link
+from virtio.network.link import Link, Sink
 
-__all__ = ["Seen", "Wire"]
+__all__ = ["HEADER_FIELDS", "Wire", "WireFrame", "put_frames"]
+
+HEADER_FIELDS: tuple[str, ...]
 
 @dataclass(frozen=True)
-class Seen:
-    """A frame, and what its header said is still to be done."""
+class WireFrame:
+    """A frame without its checksum (FCS), and what of it is still to be computed (struct virtio_net_hdr)."""
 
     data: bytes
     queue: int = 0
@@ -20,16 +22,49 @@ class Seen:
     csum_start: int = 0
     csum_offset: int = 0
 
+    @property
+    def header(self) -> dict[str, int]: ...
+
+def put_frames(
+    sink: Sink,
+    frames: Sequence[bytes | WireFrame],
+    queue: int = 0,
+    header: Mapping[str, int] | None = None,
+    cut: Sequence[int] | int | None = None,
+    times: int = 1,
+) -> int: ...
+
 @disjoint_base
 class Wire(Link):
-    """A link that a test holds the other end of."""
+    """What a NIC connects to, or what stands for one at a link."""
 
-    def __init__(self, *, offloads: int = 0, readable: bool = False) -> None: ...
+    room: int | None
+    def __init__(
+        self,
+        link: Link | None = None,
+        queues: int = 1,
+        *,
+        room: int | None = None,
+        offloads: int = 0,
+        readable: bool = False,
+    ) -> None: ...
+    @property
+    def frames(self) -> list[WireFrame]: ...
+    @property
+    def link(self) -> Link | None: ...
     @property
     def offloads(self) -> int: ...
-    def refuse(self, refusing: bool) -> None: ...
-    def wait(self, count: int, timeout: float = 20.0) -> list[Seen]: ...
-    def send(self, frames: Sequence[bytes | Seen], *, queue: int = 0) -> int: ...
-    def offer(self, frames: Sequence[bytes | Seen]) -> None: ...
+    def take(self, count: int | None = None) -> list[WireFrame]: ...
+    def wait(self, count: int = 1, timeout: float = 20.0, queue: int = 0) -> list[WireFrame]: ...
+    def deliver(self, queue: int = 0, budget: int = 64) -> int: ...
+    def send(
+        self,
+        frames: Sequence[bytes | WireFrame],
+        *,
+        queue: int = 0,
+        cut: Sequence[int] | int | None = None,
+        times: int = 1,
+    ) -> int: ...
+    def offer(self, frames: Sequence[bytes | WireFrame]) -> None: ...
     @property
     def left(self) -> int: ...

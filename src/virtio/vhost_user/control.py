@@ -18,14 +18,14 @@ from virtio.vhost_user.messages import (
     ProtocolFeature,
     feature_names,
 )
-from virtio.vhost_user.net import net_set_mtu, offered_for, send_rarp
+from virtio.vhost_user.net import net_set_mtu, offered_for, queue_count, send_rarp
 from virtio.vhost_user.payloads import ConfigSpace, Number, Payload, VringState
 from virtio.vhost_user.rings import RingSetup
 
 if TYPE_CHECKING:
     from virtio.device import Attachment
 
-__all__ = ["OFFERED", "Answer", "DeviceControl"]
+__all__ = ["OFFERED", "UNASKED", "Answer", "DeviceControl"]
 
 _F = FrontendRequest
 _P = ProtocolFeature
@@ -42,6 +42,10 @@ OFFERED = (
     | _P.STATUS.mask
 )
 """The protocol features of our back-end. SET_BACKEND_REQ_FD itself is the session's."""
+
+UNASKED = _P.INBAND_NOTIFICATIONS.mask
+"""Those that a server withholds unless told otherwise. User-Mode Linux takes in-band notifications wherever it
+can have them: each is then a message with an answer, all through the control thread."""
 
 _ALL_64 = (1 << 64) - 1
 _LOG = 1 << F_LOG_ALL
@@ -158,7 +162,7 @@ class DeviceControl:
 
     def get_queue_num(self, request: Request) -> Answer:
         """GET_QUEUE_NUM."""
-        return len(self.rings)
+        return queue_count(self.attachment.device, len(self.rings), owned=self._owned)
 
     # --- ownership, reset, status ---
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from virtio.vhost_user.connection import Request
     from virtio.vhost_user.control import DeviceControl
 
-__all__ = ["NetworkDevice", "net_set_mtu", "offered_for", "send_rarp"]
+__all__ = ["NetworkDevice", "net_set_mtu", "offered_for", "queue_count", "send_rarp"]
 
 _P = ProtocolFeature
 _QEMU_CANNOT = _P.CONFIG.mask | _P.CONFIGURE_MEM_SLOTS.mask
@@ -41,6 +41,16 @@ def offered_for(device: Device, offered: int, *, owned: bool) -> int:
     if not isinstance(device, NetworkDevice):
         return offered
     return (offered if owned else offered & ~_QEMU_CANNOT) | _NETWORK
+
+
+def queue_count(device: Device, rings: int, *, owned: bool) -> int:
+    """What GET_QUEUE_NUM is answered, for a device with so many rings.
+
+    Of a NIC, QEMU expects the number of pairs, and refuses to have more of them than that; DPDK's back-end
+    answers so. Cloud Hypervisor and crosvm expect the number of queues, as with any other device. QEMU is the
+    one that asks before SET_OWNER (see `offered_for`).
+    """
+    return rings // 2 if isinstance(device, NetworkDevice) and not owned else rings
 
 
 def send_rarp(control: DeviceControl, request: Request) -> int:

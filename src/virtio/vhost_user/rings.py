@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["RingSetup", "state_from_base", "state_to_base"]
 
 MAX_SIZE = 32768
+_AVAIL, _USED = 1 << 7, 1 << 15  # flags of a packed ring's descriptor
 
 
 def state_from_base(value: int, packed: bool) -> QueueState:
     """The position that SET_VRING_BASE gives.
 
     Split: a free-running 16-bit index. Packed: bits 0-14 the next descriptor, bit 15 its wrap counter, bits
-    16-30 the next used one, bit 31 its wrap counter. DPDK says nothing of the used one (its half is 0): then
-    it is the same. Plain 0, as User-Mode Linux sends it, is a new ring.
+    16-30 the next used one, bit 31 its wrap counter, as in QEMU and Linux. DPDK says nothing of the used one
+    (its half is 0): then it is the same, as after any stop. Plain 0, as User-Mode Linux sends it, is a new ring
+    here; `RingSetup` knows better where it is not.
     """
     if not packed:
         return QueueState(avail_index=value & 0xFFFF, used_index=value & 0xFFFF)
@@ -61,8 +63,10 @@ class RingSetup:
         self.has_err = False
         self._started = False
         self._sized = False
+        self._descriptors = 0
         self._used_address: int | None = None
         self._base = 0
+        self._stopped = False  # the base is what the last stop was answered with
 
     def set_size(self, size: int) -> None:
         """SET_VRING_NUM. ProtocolError for a size that no ring can have."""
@@ -74,10 +78,12 @@ class RingSetup:
     def set_addresses(self, descriptors: int, avail: int, used: int) -> None:
         """SET_VRING_ADDR, in the front-end's own addresses."""
         self.vring.set_addresses(descriptors, avail, used, user=True)
+        self._descriptors = descriptors
         self._used_address = used
 
     def set_base(self, value: int) -> None:
         """SET_VRING_BASE. Interpreted at the start, when the kind of ring is sure."""
+        self._stopped = self._stopped and value == self._base
         self._base = value
 
     def start(self, memory: GuestMemory, *, packed: bool, legacy: bool) -> None:
@@ -90,9 +96,21 @@ class RingSetup:
             written = memory.read(memory.user_to_guest(self._used_address) + 2, 2)
             order = sys.byteorder if legacy else "little"
             state = QueueState(state.avail_index, int.from_bytes(written, order))
+        elif self._base == 0 and self._went_round(memory):
+            state = QueueState(avail_wrap=False, used_wrap=False)
         self.vring.set_state(state)
         self.vring.start()
         self._started = True
+
+    def _went_round(self, memory: GuestMemory) -> bool:
+        """Whether a packed ring with the base 0 is not new, but was left at the end of an odd round.
+
+        Its first descriptor tells (2.8.1): what was used has both flags, what is available again the one of
+        the used ones. A ring whose first descriptor was skipped in that round, as those of a longer chain are,
+        looks like a new one to all but who stopped it.
+        """
+        flags = int.from_bytes(memory.read(memory.user_to_guest(self._descriptors) + 14, 2), "little")
+        return bool(flags & _USED) or (self._stopped and bool(flags & _AVAIL))
 
     def stop(self, packed: bool) -> int:
         """GET_VRING_BASE: finish what is in flight, stop, and tell the position."""
@@ -101,6 +119,7 @@ class RingSetup:
             # A ring that met a fault has stopped by itself, and still knows where.
             self._started = False
             self._base = state_to_base(self.vring.stop(), packed)
+            self._stopped = True
         return self._base
 
     def forget(self) -> None:
@@ -110,3 +129,4 @@ class RingSetup:
         )
         self._used_address = None
         self._base = 0
+        self._stopped = False

@@ -41,7 +41,7 @@ class Service:
         *,
         attach: Callable[..., Attachment],
         one_off: bool,
-        withhold: int,
+        withhold: int | None,
         on_report: Callable[[Service, VirtioError], None],
         on_done: Callable[[Service], None],
     ) -> None:
@@ -158,6 +158,7 @@ class Service:
 
     def _serve(self, sock: socket.socket) -> None:
         from virtio.vhost_user.backend import BackendSession
+        from virtio.vhost_user.control import UNASKED
 
         self.connections += 1
         try:
@@ -167,7 +168,7 @@ class Service:
                 lambda changed, fault: self._attach(self.device, on_config_change=changed, on_fault=fault),
                 on_report=self._report,
                 on_end=self._ended,
-                withhold=self._withhold,
+                withhold=UNASKED if self._withhold is None else self._withhold,
             )
         except Exception as error:
             self._report(_as_virtio_error(error))
@@ -217,7 +218,7 @@ class Server:
         mode: int | None = None,
         group: str | int | None = None,
         one_off: bool = False,
-        withhold: int = 0,
+        withhold: int | None = None,
         poll_us: int | None = None,
         connected: socket.socket | None = None,
     ) -> Service:
@@ -226,8 +227,9 @@ class Server:
         The socket listens when this returns; front-ends are served from `start` on. A device that takes its
         time to make may be None here and set as the service's ``device`` before `start`. ``mode`` and
         ``group`` are the socket file's. ``one_off``: end after the first front-end. ``withhold``: a mask of
-        protocol features not to offer. ``poll_us``: how long a queue spins before it sleeps, microseconds.
-        ``connected``: an open connection to use; the address is then a mere name.
+        protocol features not to offer, by default INBAND_NOTIFICATIONS, which no front-end needs that has
+        eventfds. ``poll_us``: how long a queue spins before it sleeps, microseconds. ``connected``: an open
+        connection to use; the address is then a mere name.
 
         Raises UsageError, AddressInUseError or HostError. To be called before `start`.
         """

@@ -2,7 +2,9 @@
 
 cimport cython
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
+from virtio.memory.atomic cimport SEQ_CST, compiler_fence
 from virtio.memory.table cimport GuestMemory
 from virtio.virtqueue.queue cimport Chain, DeviceQueue
 
@@ -27,6 +29,18 @@ cdef enum:
     EVENTS_ENABLE = 0
     EVENTS_DISABLE = 1
     EVENTS_DESC = 2
+
+
+cdef inline Descriptor copy_descriptor(const char *place) noexcept nogil:
+    """Copy a descriptor out, once: what is checked is what is used, whatever the driver does meanwhile."""
+    cdef Descriptor copy
+    # Field by field, each becomes one load of its size; an indirect table need not be aligned.
+    memcpy(&copy.address, place, 8)
+    memcpy(&copy.length, place + 8, 4)
+    memcpy(&copy.id, place + 12, 2)
+    memcpy(&copy.flags, place + 14, 2)
+    compiler_fence(SEQ_CST)
+    return copy
 
 
 cdef struct Position:
@@ -134,5 +148,3 @@ cdef class PackedDeviceQueue(DeviceQueue):
     cdef void _store_events(self, uint32_t events) noexcept nogil
     @cython.final
     cdef void _log_used(self, Descriptor *descriptor) noexcept nogil
-    @cython.final
-    cdef int _gather(self, uint64_t address, Descriptor *entry) noexcept nogil

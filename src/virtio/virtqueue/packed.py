@@ -6,13 +6,11 @@ was checked is what is used.
 
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
-from cython.cimports.libc.string import memcpy
 from cython.cimports.virtio.memory.atomic import (
     ACQUIRE,
     RELAXED,
     RELEASE,
     SEQ_CST,
-    compiler_fence,
     fence,
     load_u16,
     load_u32,
@@ -21,7 +19,7 @@ from cython.cimports.virtio.memory.atomic import (
     store_u16,
     store_u32,
 )
-from cython.cimports.virtio.memory.table import GuestMemory, Region, locate, log_write, memory_gone
+from cython.cimports.virtio.memory.table import GuestMemory, log_write, memory_gone
 from cython.cimports.virtio.virtqueue.queue import (
     LONGEST_TABLE,
     RING_ADDRESS,
@@ -241,22 +239,28 @@ class PackedDeviceQueue(DeviceQueue):
 
     def walk_indirect(self, chain: cython.pointer[Chain], address: uint64_t, length: uint32_t) -> cython.int:
         """Collect an indirect table: every entry, of whose flags only WRITE counts (2.8.7)."""
-        entry: Descriptor
+        run: uint64_t = 0
+        offset: uint64_t = 0
+        copy = cython.declare(cython.char[DESC_BYTES])
         if length == 0 or length % DESC_BYTES != 0:
             return self.stop(RING_INDIRECT_SIZE, length)
         if length // DESC_BYTES > max(self.size, LONGEST_TABLE):
             return self.stop(RING_LOOP, self.avail.index)
         if address + (length - 1) < address:
             return self.stop(RING_ADDRESS_WRAPS, address)
-        end: uint64_t = address + length
-        while address != end:
-            fault: cython.int = self._gather(address, cython.address(entry))
+        place: cython.p_char = self.readable_run(address, length, cython.address(run))
+        if place == cython.NULL:
+            return self.stop(RING_IOTLB_MISS if self.table.iotlb else RING_ADDRESS, address)
+        while offset != length:
+            fault: cython.int = RING_OK
+            if run != length:
+                fault = self.gather(address + offset, copy, DESC_BYTES)
             if fault == RING_OK:
-                writable: cython.bint = (entry.flags & DESC_WRITE) != 0
-                fault = chain_append(self, chain, entry.address, entry.length, writable)
+                found = copy_descriptor(place + offset if run == length else copy)
+                fault = chain_append(self, chain, found.address, found.length, found.flags & DESC_WRITE != 0)
             if fault != RING_OK:
                 return fault
-            address += DESC_BYTES
+            offset += DESC_BYTES
         return RING_OK
 
     # -- giving back
@@ -336,23 +340,6 @@ class PackedDeviceQueue(DeviceQueue):
         """Record in the dirty log that a descriptor was written."""
         if self.table.log != cython.NULL:
             log_write(self.table, cython.cast(cython.p_char, descriptor), DESC_BYTES)
-
-    def _gather(self, address: uint64_t, entry: cython.pointer[Descriptor]) -> cython.int:
-        """Copy a table's descriptor, which may lie in two regions. 0 or what `stop` made of it."""
-        done: uint64_t = 0
-        while done < DESC_BYTES:
-            region: cython.pointer[Region] = locate(self.table, address + done)
-            if region == cython.NULL or not region.readable:
-                self.missing_write = False
-                fault: cython.int = RING_IOTLB_MISS if self.table.iotlb else RING_ADDRESS
-                return self.stop(fault, address + done)
-            offset: uint64_t = address + done - region.guest
-            run: uint64_t = min(region.size - offset, DESC_BYTES - done)
-            memcpy(cython.cast(cython.p_char, entry) + done, region.host + offset, run)
-            done += run
-        # What is judged from here on is the copy: the driver may go on writing to the table.
-        compiler_fence(SEQ_CST)
-        return RING_OK
 
 
 def position_of(index: uint32_t, wrap: cython.bint, size: uint32_t) -> Position:

@@ -124,6 +124,12 @@ cdef class DeviceQueue:
     cdef void recycle(self, Chain *chain) noexcept nogil
     # Append guest bytes as one or more segments, translated and checked. 0 or a RingFault.
     cdef int append(self, Chain *chain, uint64_t address, uint32_t length, bint writable) noexcept nogil
+    # Where guest bytes are, and how many of them lie there together; NULL if they may not be read.
+    @cython.final
+    cdef char *readable_run(self, uint64_t address, uint64_t length, uint64_t *run) noexcept nogil
+    # Copy guest bytes that may lie in several regions. 0 or a RingFault.
+    @cython.final
+    cdef int gather(self, uint64_t address, char *copy, uint64_t length) noexcept nogil
     # With IN_ORDER: cut those beyond `outstanding` off the list of outstanding chains.
     cdef void forget_newest(self) noexcept nogil
     # Stop for good: remember why and return it. An I/O TLB miss is remembered but stops nothing.

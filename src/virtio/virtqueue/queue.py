@@ -256,6 +256,28 @@ class DeviceQueue:
             kept -= 1
         self.newest.next = cython.NULL
 
+    def readable_run(
+        self, address: uint64_t, length: uint64_t, run: cython.pointer[uint64_t]
+    ) -> cython.p_char:
+        self.missing_write = False
+        region: cython.pointer[Region] = locate(self.table, address)
+        if region == cython.NULL or not region.readable:
+            return cython.NULL
+        offset: uint64_t = address - region.guest
+        run[0] = min(region.size - offset, length)
+        return region.host + offset
+
+    def gather(self, address: uint64_t, copy: cython.p_char, length: uint64_t) -> cython.int:
+        done: uint64_t = 0
+        run: uint64_t = 0
+        while done < length:
+            place: cython.p_char = self.readable_run(address + done, length - done, cython.address(run))
+            if place == cython.NULL:
+                return self.stop(RING_IOTLB_MISS if self.table.iotlb else RING_ADDRESS, address + done)
+            memcpy(copy + done, place, run)
+            done += run
+        return RING_OK
+
     def stop(self, fault: cython.int, detail: uint64_t) -> cython.int:
         self.fault_detail = detail
         if fault == RING_IOTLB_MISS:

@@ -106,7 +106,3 @@ cdef class SplitDeviceQueue(DeviceQueue):
     cdef void put_used(self, Chain *chain) noexcept nogil
     @cython.final
     cdef void _store_used(self, size_t word, uint16_t value, int order) noexcept nogil
-    @cython.final
-    cdef char *_readable(self, uint64_t address, uint64_t length, uint64_t *run) noexcept nogil
-    @cython.final
-    cdef int _gather(self, uint64_t address, Descriptor *copy) noexcept nogil

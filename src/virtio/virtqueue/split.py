@@ -8,7 +8,6 @@ import sys
 
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
-from cython.cimports.libc.string import memcpy
 from cython.cimports.virtio.memory.atomic import (
     ACQUIRE,
     RELAXED,
@@ -21,7 +20,7 @@ from cython.cimports.virtio.memory.atomic import (
     store_u16,
     store_u32,
 )
-from cython.cimports.virtio.memory.table import GuestMemory, Region, locate, log_write, memory_gone
+from cython.cimports.virtio.memory.table import GuestMemory, log_write, memory_gone
 from cython.cimports.virtio.virtqueue.queue import (
     LONGEST_TABLE,
     RING_ADDRESS,
@@ -265,12 +264,12 @@ class SplitDeviceQueue(DeviceQueue):
         limit: uint32_t = max(self.size, LONGEST_TABLE)
         fault: cython.int
         run: uint64_t = 0
-        copy: Descriptor
+        copy = cython.declare(cython.char[DESC_BYTES])
         if length == 0 or length % DESC_BYTES != 0:
             return self.stop(RING_INDIRECT_SIZE, length)
         if address + (length - 1) < address:
             return self.stop(RING_ADDRESS_WRAPS, address)
-        place: cython.p_char = self._readable(address, length, cython.address(run))
+        place: cython.p_char = self.readable_run(address, length, cython.address(run))
         if place == cython.NULL:
             return self.stop(RING_IOTLB_MISS if self.table.iotlb else RING_ADDRESS, address)
         while True:
@@ -282,12 +281,10 @@ class SplitDeviceQueue(DeviceQueue):
             if run == length:
                 found = read_descriptor(place + cython.cast(cython.size_t, index) * DESC_BYTES, swapped)
             else:
-                fault = self._gather(
-                    address + cython.cast(uint64_t, index) * DESC_BYTES, cython.address(copy)
-                )
+                fault = self.gather(address + cython.cast(uint64_t, index) * DESC_BYTES, copy, DESC_BYTES)
                 if fault != RING_OK:
                     return fault
-                found = read_descriptor(cython.cast(cython.p_char, cython.address(copy)), swapped)
+                found = read_descriptor(copy, swapped)
             if found.flags & DESC_INDIRECT:
                 return self.stop(RING_INDIRECT_NESTED, address)
             fault = chain_append(self, chain, found.address, found.length, found.flags & DESC_WRITE != 0)
@@ -369,25 +366,3 @@ class SplitDeviceQueue(DeviceQueue):
             store_u16(place, order16(value, self.swapped), RELAXED)
         if self.table.log != cython.NULL:
             log_write(self.table, cython.cast(cython.p_char, place), 2)
-
-    def _readable(self, address: uint64_t, length: uint64_t, run: cython.pointer[uint64_t]) -> cython.p_char:
-        """Where guest bytes are, and how many of them lie there together; NULL if they may not be read."""
-        self.missing_write = False
-        region: cython.pointer[Region] = locate(self.table, address)
-        if region == cython.NULL or not region.readable:
-            return cython.NULL
-        offset: uint64_t = address - region.guest
-        run[0] = min(region.size - offset, length)
-        return region.host + offset
-
-    def _gather(self, address: uint64_t, copy: cython.pointer[Descriptor]) -> cython.int:
-        """Collect a descriptor of an indirect table that lies in several regions. 0 or a fault."""
-        done: uint64_t = 0
-        run: uint64_t = 0
-        while done < DESC_BYTES:
-            place: cython.p_char = self._readable(address + done, DESC_BYTES - done, cython.address(run))
-            if place == cython.NULL:
-                return self.stop(RING_IOTLB_MISS if self.table.iotlb else RING_ADDRESS, address + done)
-            memcpy(cython.cast(cython.p_char, copy) + done, place, run)
-            done += run
-        return RING_OK

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Protocol
 
 from virtio.errors import UsageError
 
-__all__ = ["Attached", "Blk", "Drive", "Generation", "Rng", "VhostUser", "quote"]
+__all__ = ["Attached", "Blk", "Drive", "Generation", "Net", "Rng", "VhostUser", "quote"]
 
 Generation = Literal["transitional", "modern", "legacy"]
 GENERATION_OPTIONS: dict[Generation, dict[str, str]] = {
@@ -34,7 +34,7 @@ class Attached(Protocol):
 
 @dataclass(frozen=True)
 class VhostUser:
-    """A device behind the vhost-user socket at path ``socket``. Use :class:`Blk` or :class:`Rng`.
+    """A device behind the vhost-user socket at path ``socket``; use one of its subclasses.
 
     ``generation`` is the PCI interface shown to the guest: both, or only virtio 1 ("modern"), or only
     virtio 0.9.5 ("legacy"). ``reconnect`` is the pause in seconds after which QEMU calls a back-end that
@@ -62,13 +62,7 @@ class VhostUser:
     def qemu(self, index: int, reconnect_option: str) -> list[str]:
         """A chardev with the socket, and the PCI device on it."""
         name = f"vhost{index}"
-        chardev = f"socket,id={name},path={quote(self.socket)}"
-        if self.reconnect is not None:
-            unit = 1000 if reconnect_option.endswith("-ms") else 1
-            chardev += f",{reconnect_option}={max(1, round(self.reconnect * unit))}"
-        properties = (f"{key}={value}" for key, value in self.properties().items())
-        device = ",".join([self.driver, f"chardev={name}", *properties])
-        return ["-chardev", chardev, "-device", device]
+        return [*self._chardev(name, reconnect_option), *self._device(f"chardev={name}")]
 
     def uml(self, socket: str) -> str:
         """``virtio_uml.device=SOCKET:ID``; UsageError for what only QEMU can do."""
@@ -77,6 +71,17 @@ class VhostUser:
         if self.properties() or self.reconnect is not None:
             raise UsageError("User-Mode Linux takes no options for a device", fix="use QEMU (--qemu)")
         return f"virtio_uml.device={socket}:{self.device_id}"
+
+    def _chardev(self, name: str, reconnect_option: str) -> list[str]:
+        chardev = f"socket,id={name},path={quote(self.socket)}"
+        if self.reconnect is not None:
+            unit = 1000 if reconnect_option.endswith("-ms") else 1
+            chardev += f",{reconnect_option}={max(1, round(self.reconnect * unit))}"
+        return ["-chardev", chardev]
+
+    def _device(self, backend: str) -> list[str]:
+        properties = (f"{key}={value}" for key, value in self.properties().items())
+        return ["-device", ",".join([self.driver, backend, *properties])]
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,38 @@ class Blk(VhostUser):
         boot = 1 if self.boot else None
         own = {"num-queues": self.num_queues, "queue-size": self.queue_size, "bootindex": boot}
         return {key: value for key, value in own.items() if value is not None} | super().properties()
+
+
+@dataclass(frozen=True)
+class Net(VhostUser):
+    """A NIC, virtio 1.4 section 5.1, with ``num_queues`` pairs of queues.
+
+    ``mac`` is for QEMU, which does not show the guest the back-end's address; with User-Mode Linux the
+    back-end's holds.
+    """
+
+    num_queues: int | None = None
+    mac: str | None = None
+
+    driver = "virtio-net-pci"
+    device_id = 1
+    modules = ("virtio_net",)
+
+    def properties(self) -> dict[str, str | int]:
+        """The common ones, with the switch for several queues."""
+        own: dict[str, str | int] = {"mq": "on"} if (self.num_queues or 1) > 1 else {}
+        return own | super().properties()
+
+    def qemu(self, index: int, reconnect_option: str) -> list[str]:
+        """A chardev with the socket, QEMU's network back-end on it, and the PCI device."""
+        chardev, netdev = f"vhost{index}", f"net{index}"
+        queues = f",queues={self.num_queues}" if self.num_queues is not None else ""
+        address = f",mac={self.mac}" if self.mac is not None else ""
+        return [
+            *self._chardev(chardev, reconnect_option),
+            *("-netdev", f"vhost-user,id={netdev},chardev={chardev}{queues}"),
+            *self._device(f"netdev={netdev}{address}"),
+        ]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import subprocess
 
 from virtio.vm import cache, programs
 from virtio.vm.accelerator import Accelerator
-from virtio.vm.devices import quote
+from virtio.vm.devices import Net, quote
 from virtio.vm.setup import Lines, Setup
 
 __all__ = ["KERNEL_PARAMETERS", "command", "program", "reconnect_option"]
@@ -42,6 +42,7 @@ def command(qemu: str, setup: Setup, accelerator: Accelerator, lines: Lines) -> 
         *_console(lines),
         *_serial_lines(lines),
         *_boot(setup, lines),
+        *_defaults(setup, accelerator),
         *(argument for device in devices for argument in device),
         *setup.arguments,
     ]
@@ -78,6 +79,14 @@ def _boot(setup: Setup, lines: Lines) -> list[str]:
     own = (*KERNEL_PARAMETERS, "vm_out=ttyS1", "vm_err=ttyS2") if lines.serial else ()
     initrd = ["-initrd", os.fspath(setup.initrd)] if setup.initrd else []
     return ["-kernel", os.fspath(setup.kernel), *initrd, "-append", " ".join((*own, *setup.append))]
+
+
+def _defaults(setup: Setup, accelerator: Accelerator) -> list[str]:
+    """Of devices, unless they say otherwise."""
+    if accelerator.name == "kvm" or not any(isinstance(device, Net) for device in setup.devices):
+        return []
+    # QEMU 7.2 crashes without KVM when the guest's driver of a vhost-user NIC uses MSI-X.
+    return ["-global", f"{Net.driver}.vectors=0"]
 
 
 def reconnect_option(qemu: str) -> str:

@@ -50,6 +50,8 @@ ALWAYS = mask(
     spec.F_GUEST_ANNOUNCE,
     spec.F_CTRL_MAC_ADDR,
     spec.F_DEVICE_STATS,
+    spec.F_VQ_NOTF_COAL,
+    spec.F_NOTF_COAL,
     spec.F_GUEST_USO4,
     spec.F_GUEST_USO6,
     spec.F_HOST_USO,

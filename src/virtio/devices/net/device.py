@@ -115,7 +115,7 @@ class Net(Device):
         self.nic = Nic(self.link, pairs)
         self.filtering = Filtering(self.nic, self._mac, self._address_set)
         self.multiqueue = Multiqueue(self.nic, pairs)
-        self.coalescing = Coalescing(2 * pairs, self._in_use)
+        self.coalescing = Coalescing(2 * pairs, self._in_use, self._limits_changed)
         self.offloading = Offloads(self.nic)
         self.statistics = Statistics(self._role, self._counters)
         parts = (self.filtering, self.multiqueue, self.coalescing, self.offloading, self.statistics)
@@ -172,6 +172,8 @@ class Net(Device):
         """The front-end told the driver this MTU. UsageError if the link cannot carry it."""
         check_mtu(mtu, most=self.link.mtu)
         self.config.assign(mtu=mtu)
+        if self._accepted & mask(spec.F_MTU):
+            self.nic.set_mtu(mtu)
 
     # What the device is told.
 
@@ -186,11 +188,13 @@ class Net(Device):
     def _start(self, features: int) -> None:
         self._accepted = features
         self.nic.set_features(features)
+        if features & mask(spec.F_MTU):
+            self.nic.set_mtu(self.config.mtu)
         if not features:
             self.config.assign(mac=self._mac, status=self.config.status & ~spec.S_ANNOUNCE)
         self.filtering.start(features, bytes(self.config.mac))
         self.multiqueue.start(features)
-        self.coalescing.start()
+        self.coalescing.start(features)
         self.offloading.start(features)
         self.statistics.start(features)
         self.control.start(features)
@@ -219,9 +223,9 @@ class Net(Device):
         if role is None:  # some front-ends start every ring that there could be
             return HandlerWorker(queue, self._without_use, self._report)
         if role.kind == "receive":
-            return Receiver(queue, self.nic, role.pair)
+            return Receiver(queue, self.nic, role.pair, self.coalescing.delay(index))
         if role.kind == "transmit":
-            return Transmitter(queue, self.nic, role.pair)
+            return Transmitter(queue, self.nic, role.pair, self.coalescing.delay(index))
         return super().make_worker(2 * self._pairs, queue)
 
     def controlq(self, request: Request) -> None:
@@ -255,6 +259,11 @@ class Net(Device):
         role = self._role(index)
         running = any(one.vrings[index].running for one in self.attachments)
         return running and role is not None and role.kind != "control"
+
+    def _limits_changed(self, index: int) -> None:
+        """Notifications of a queue wait for another time: its worker is to look again."""
+        for attachment in self.attachments:
+            attachment.vrings[index].kick()
 
     def _counters(self, index: int, role: Role) -> dict[str, int]:
         if role.kind == "control":

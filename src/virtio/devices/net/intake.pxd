@@ -3,6 +3,7 @@
 cimport cython
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
+from virtio.devices.net.moderation cimport Delay
 from virtio.devices.net.terms cimport Counters, Terms, WireHeader
 from virtio.network.frame cimport Frame
 from virtio.network.offload cimport Finisher
@@ -50,6 +51,8 @@ cdef class Intake:
     cdef int end
     cdef int capacity
     cdef uint32_t stashed_slots     # ring descriptors of those chains
+    cdef Delay delay                # of notifications; None: they never wait
+    cdef uint64_t packets           # put into the ring
     cdef Counters sum               # of this burst
     cdef uint64_t requests          # chains given back with a frame
     cdef uint64_t bursts
@@ -66,6 +69,8 @@ cdef class Intake:
     # The driver gave no room: ask to be told of more. True if there is some already.
     cdef bint ask_for_room(self) noexcept nogil
     cdef void want_no_kicks(self) noexcept nogil
+    # Tell the driver what has waited long enough to be told.
+    cdef void end_delay(self) noexcept nogil
 
     cdef int place(self, const Frame *frame, int takes, uint32_t hash, uint16_t report, int ahead) noexcept nogil
     cdef void bring_nearer(self, Chain *chain) noexcept nogil
@@ -75,5 +80,7 @@ cdef class Intake:
     cdef int finish(self, const Frame *frame, uint32_t hash, uint16_t report) noexcept nogil
     cdef bint refill(self, int wanted) noexcept nogil
     cdef void give_next(self, uint32_t written) noexcept nogil
-    cdef void flush(self) noexcept nogil
+    cdef void flush(self, bint full) noexcept nogil
+    cdef bint holds(self, uint64_t first, bint full) noexcept nogil
+    cdef void notify(self) noexcept nogil
     cdef void fail(self, int fault) noexcept nogil

@@ -32,10 +32,11 @@ from cython.cimports.virtio.devices.net.terms import (
     swap_u16,
     swap_u32,
     tally,
+    too_long,
 )
 from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.memory.table import memory_gone
-from cython.cimports.virtio.network.frame import BURST, GSO_NONE, LONGEST_FRAME, Frame
+from cython.cimports.virtio.network.frame import BURST, GSO_NONE, Frame
 from cython.cimports.virtio.network.offload import Finisher, finished
 from cython.cimports.virtio.virtqueue.queue import RING_MEMORY_GONE, Chain, DeviceQueue
 
@@ -87,6 +88,7 @@ class Intake:
         done: cython.int = 0
         result: cython.int
         takes: cython.int
+        full: cython.bint = False
         hash: uint32_t = 0
         report: uint16_t = 0
         pthread_mutex_lock(cython.address(self.lock))
@@ -97,7 +99,7 @@ class Intake:
                 report = reports[done]
             if frames[done].length < SHORTEST_FRAME:
                 count_drops(self.counters, RUNT, 1)
-            elif frames[done].length > LONGEST_FRAME:
+            elif too_long(self.terms, cython.address(frames[done])):
                 count_drops(self.counters, GIANT, 1)
             else:
                 if finished(cython.address(frames[done].header), takes, cython.address(frames[done])):
@@ -105,10 +107,10 @@ class Intake:
                 else:
                     result = self.finish(cython.address(frames[done]), hash, report)
                 if result == NO_ROOM:
-                    self.starved = True
+                    self.starved = full = True
                     break
             done += 1
-        self.flush()
+        self.flush(full)
         pthread_mutex_unlock(cython.address(self.lock))
         return done
 
@@ -129,6 +131,8 @@ class Intake:
             self.queue.put_back(self.stash + self.first, self.end - self.first)
         self.filled = self.first = self.end = 0
         self.stashed_slots = 0
+        if self.delay is not None and self.delay.end():
+            self.notify()
         pthread_mutex_unlock(cython.address(self.lock))
 
     def ask_for_room(self):
@@ -147,6 +151,12 @@ class Intake:
         if self.opened:
             self.queue.disable_notifications()
             self.starved = False
+        pthread_mutex_unlock(cython.address(self.lock))
+
+    def end_delay(self):
+        pthread_mutex_lock(cython.address(self.lock))
+        if self.delay is not None and self.delay.due(self.packets):
+            self.notify()
         pthread_mutex_unlock(cython.address(self.lock))
 
     # Under the lock.
@@ -263,6 +273,10 @@ class Intake:
         while self.finisher.more():
             self.finisher.recycle()
             while self.finisher.next(cython.address(piece)):
+                if too_long(self.terms, cython.address(piece)):
+                    self.finisher.abandon()
+                    count_drops(self.counters, GIANT, 1)
+                    return DROPPED
                 result = self.place(cython.address(piece), 0, hash, report, BURST)
                 if result == NO_ROOM:
                     self.finisher.abandon()
@@ -307,15 +321,19 @@ class Intake:
         self.requests += 1
         chain.written = written
 
-    def flush(self):
-        """Show the driver what it was given, and tell it if it wants to be told.
+    def flush(self, full):
+        """Show the driver what it was given, and tell it if it wants to be told: at once if it is ``full``.
 
         Only here is the ring written: the frames' bytes and the ring's lines come from the driver's processor
         at the same time, instead of by turns.
         """
         i: cython.int
+        first: uint64_t = self.packets
+        self.packets += self.sum.frames
         settle(self.counters, cython.address(self.sum))
         if self.filled == self.first:
+            if full and self.delay is not None and self.delay.end():
+                self.notify()
             return
         for i in range(self.filled, self.first):
             self.queue.give(self.stash[i], self.stash[i].written)
@@ -323,15 +341,25 @@ class Intake:
         self.bursts += 1
         if memory_gone(self.queue.table):
             self.fail(RING_MEMORY_GONE)
-        elif not self.queue.publish():
+        elif not self.queue.publish() and (self.delay is None or not self.delay.waiting):
             self.suppressed += 1
-        else:
-            self.notifications += 1
-            if self.call_fd >= 0:
-                signal_fd(self.call_fd)
-            elif self.bells:
-                atomic.store_int(cython.address(self.bell), 1, atomic.SEQ_CST)
-                signal_fd(self.wake_fd)
+        elif self.delay is None or not self.holds(first, full):
+            self.notify()
+
+    def holds(self, first, full):
+        """Let the notification wait, unless the ring is full: then nothing comes before the driver acts."""
+        if full:
+            self.delay.end()
+            return False
+        return self.delay.holds(first, self.packets)
+
+    def notify(self):
+        self.notifications += 1
+        if self.call_fd >= 0:
+            signal_fd(self.call_fd)
+        elif self.bells:
+            atomic.store_int(cython.address(self.bell), 1, atomic.SEQ_CST)
+            signal_fd(self.wake_fd)
 
     def fail(self, fault):
         """The ring cannot be used: the worker is to say so."""

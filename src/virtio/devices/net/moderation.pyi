@@ -1,11 +1,15 @@
-from typing_extensions import disjoint_base
+from typing import final
 
-__all__ = ["Moderation"]
+__all__ = ["Delay", "Moderation"]
 
-@disjoint_base
+@final
 class Moderation:
     @property
     def max_packets(self) -> int: ...
     @property
     def max_usecs(self) -> int: ...
     def set(self, max_packets: int, max_usecs: int) -> None: ...
+
+@final
+class Delay:
+    def __init__(self, moderation: Moderation) -> None: ...

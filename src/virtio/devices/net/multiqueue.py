@@ -39,12 +39,15 @@ class Choice:
     table: tuple[int, ...] = ()
     unclassified: int = 0
 
-    def steering(self) -> Steering | None:
-        """What chooses the queue; None: there is nothing to choose and nothing to report."""
+    def steering(self, *, by_link: bool = False) -> Steering | None:
+        """What chooses the queue; None: there is nothing to choose and nothing to report.
+
+        ``by_link``: the link follows the flows itself, and only a hash would have to be reported.
+        """
         if self.table:
             return RssSteering(self._hasher(), self.table, self.unclassified)
         hasher = self._hasher() if self.types else None
-        if self.pairs > 1:
+        if self.pairs > 1 and (hasher is not None or not by_link):
             return FlowSteering(self.pairs, hasher)
         return None if hasher is None else Steering(hasher)
 
@@ -154,8 +157,8 @@ class Multiqueue:
         self._apply(replace(self.choice, tunnels=tunnels))
 
     def _apply(self, choice: Choice) -> None:
-        steering = choice.steering()
         self._nic.set_steering(None)  # between two choices a frame goes by neither's queues
         self._nic.set_pairs(choice.highest())
-        self._nic.set_steering(steering)
+        by_link = self._nic.link.use_queues(choice.highest())
+        self._nic.set_steering(choice.steering(by_link=by_link))
         self.choice = choice

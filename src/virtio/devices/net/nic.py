@@ -26,11 +26,12 @@ from cython.cimports.virtio.devices.net.terms import (
     HASH_HEADER,
     PLAIN_HEADER,
     SHORT_HEADER,
+    SHORTEST_FRAME,
     Counters,
     count_drops,
 )
 from cython.cimports.virtio.memory import atomic
-from cython.cimports.virtio.network.frame import BURST
+from cython.cimports.virtio.network.frame import BURST, LONGEST_FRAME
 from cython.cimports.virtio.network.offload import copy_out
 
 from virtio.devices.net.steering import FlowSteering
@@ -101,7 +102,7 @@ class Nic:
         """Take over what was negotiated, before the queues start.
 
         ``big_endian`` is the byte order of a driver on the legacy interface; others are little-endian.
-        Offloads, steering and filter, the number of pairs and the link are as after a reset.
+        Offloads, steering and filter, the number of pairs and the MTU are as after a reset.
         """
         legacy = not features >> VERSION_1 & 1
         self.terms.mergeable = bool(features & mask(spec.F_MRG_RXBUF))
@@ -118,12 +119,21 @@ class Nic:
         self.set_steering(None)
         self.set_filter(None)
         self.set_pairs(1)
+        self.set_mtu(None)
         self.set_offloads(features & GUEST_OFFLOADS)
 
     def set_offloads(self, offloads: int) -> None:
         """What the driver takes unfinished from now on, as feature bits GUEST_* (CTRL_GUEST_OFFLOADS_SET)."""
         atomic.store_int(cython.address(self.terms.takes), takes_of(offloads), atomic.RELAXED)
         self.link.set_guest_offloads(offloads & GUEST_OFFLOADS)
+
+    def set_mtu(self, mtu: int | None) -> None:
+        """The largest payload of a frame in bytes, from now on, in both directions; None: any.
+
+        Longer frames are dropped and counted, but for those that are still to be segmented.
+        """
+        longest: uint32_t = LONGEST_FRAME if mtu is None else min(mtu + SHORTEST_FRAME, LONGEST_FRAME)
+        atomic.store_u32(cython.address(self.terms.longest), longest, atomic.RELAXED)
 
     def set_pairs(self, pairs: int) -> None:
         """How many pairs are in use (CTRL_MQ_VQ_PAIRS_SET). Raises UsageError for more than there are."""
@@ -170,7 +180,9 @@ class Nic:
         """Counters of each queue, by pair, under ``receive`` and ``transmit`` as the driver sees them.
 
         ``frames`` and ``bytes`` handed on, ``partial`` ones among them whose checksum was not computed,
-        ``segmented`` ones with a GSO type and their ``segmented_bytes``, and those dropped, by reason.
+        ``segmented`` ones with a GSO type and their ``segmented_bytes``, ``valid`` ones whose checksum somebody
+        has found to be right, and those dropped, by reason. Of what the driver ``sent``: ``unsummed`` frames,
+        whose checksum it left to others, and the frames ``cut`` by the NIC into how many ``pieces``.
         """
         count: cython.int = self.most_pairs
         receive = [_as_dict(cython.address(self.received[i])) for i in range(count)]
@@ -297,6 +309,13 @@ def _as_dict(counters: cython.pointer[Counters]) -> dict:
         "partial": atomic.load_u64(cython.address(counters.partial), atomic.RELAXED),
         "segmented": atomic.load_u64(cython.address(counters.segmented), atomic.RELAXED),
         "segmented_bytes": atomic.load_u64(cython.address(counters.segmented_bytes), atomic.RELAXED),
+        "valid": atomic.load_u64(cython.address(counters.valid), atomic.RELAXED),
+        "sent": atomic.load_u64(cython.address(counters.sent), atomic.RELAXED),
+        "unsummed": atomic.load_u64(cython.address(counters.unsummed), atomic.RELAXED),
+        "cut": atomic.load_u64(cython.address(counters.cut), atomic.RELAXED),
+        "cut_bytes": atomic.load_u64(cython.address(counters.cut_bytes), atomic.RELAXED),
+        "pieces": atomic.load_u64(cython.address(counters.pieces), atomic.RELAXED),
+        "piece_bytes": atomic.load_u64(cython.address(counters.piece_bytes), atomic.RELAXED),
     }
     for i in range(DROPS):
         named[REASONS[i]] = atomic.load_u64(cython.address(counters.dropped[i]), atomic.RELAXED)

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 
 from virtio.device.worker cimport QueueWorker
 from virtio.devices.net.intake cimport Intake
+from virtio.devices.net.moderation cimport Delay
 from virtio.devices.net.nic cimport Nic
 from virtio.network.link cimport Link
 
@@ -15,6 +16,7 @@ cdef class Receiver(QueueWorker):
     cdef Nic nic
     cdef Link link
     cdef Intake intake
+    cdef Delay delay            # None: notifications never wait
     cdef int pair
     cdef int link_fd            # readable when the link has frames; -1: it delivers itself
     cdef bint open
@@ -22,6 +24,7 @@ cdef class Receiver(QueueWorker):
     cdef void let_in(self) noexcept nogil
     cdef void keep_out(self) noexcept nogil
     cdef void ring(self) noexcept nogil
+    cdef void look_at_delay(self) noexcept nogil
     cdef void pump(self) noexcept nogil
     cdef bint keep_looking(self) noexcept nogil
     # Sleep until woken, or until what is asked for is readable; `limit` in nanoseconds, -1 for none.

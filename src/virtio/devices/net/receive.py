@@ -21,6 +21,7 @@ from cython.cimports.virtio.device.worker import (
     ppoll,
 )
 from cython.cimports.virtio.devices.net.intake import Intake
+from cython.cimports.virtio.devices.net.moderation import Delay
 from cython.cimports.virtio.devices.net.nic import Nic
 from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.network.frame import BURST
@@ -31,9 +32,9 @@ __all__ = ["Receiver"]
 
 
 class Receiver(QueueWorker):
-    """Serves the receive queue of pair number ``pair``."""
+    """Serves the receive queue of pair number ``pair``; with a ``delay`` its notifications may wait."""
 
-    def __init__(self, queue: DeviceQueue, nic: Nic, pair: int) -> None:
+    def __init__(self, queue: DeviceQueue, nic: Nic, pair: int, delay: Delay | None = None) -> None:
         QueueWorker.__init__(self, queue)
         self.nic = nic
         self.link = nic.link
@@ -42,6 +43,7 @@ class Receiver(QueueWorker):
         self.intake = Intake()
         self.intake.terms = cython.address(nic.terms)
         self.intake.counters = cython.address(nic.received[self.pair])
+        self.delay = self.intake.delay = delay
 
     def configure(self, **settings) -> None:
         """Say what to serve with; only before the start or while settled."""
@@ -72,6 +74,7 @@ class Receiver(QueueWorker):
                 self.wait(False)
             else:
                 self.let_in()
+                self.look_at_delay()
                 self.ring()
                 self.pump()
 
@@ -88,6 +91,11 @@ class Receiver(QueueWorker):
             self.nic.admit(self.pair, cython.NULL)
             self.intake.shut()
             self.ring()
+
+    def look_at_delay(self):
+        """Tell the driver what has waited long enough to be told."""
+        if self.delay is not None and atomic.load_int(cython.address(self.delay.waiting), atomic.RELAXED):
+            self.intake.end_delay()
 
     def ring(self):
         """Tell a driver without a call fd what other threads delivered: that takes the GIL."""
@@ -138,25 +146,29 @@ class Receiver(QueueWorker):
                 return True
             if atomic.load_int(cython.address(self.intake.fault), atomic.RELAXED) != 0:
                 return True
+            self.look_at_delay()
             atomic.cpu_pause()
         return False
 
     def rest(self, for_link, for_kick, limit):
-        slots = cython.declare(pollfd[3])
+        slots = cython.declare(pollfd[4])
         time = cython.declare(timespec)
         if for_kick and self.kick_fd < 0 and not self.in_band:
             limit = 1000000  # a driver that cannot signal is looked at each millisecond
         slots[0].fd = self.wake_fd
         slots[1].fd = self.link_fd if for_link else -1  # ppoll skips negative fds
         slots[2].fd = self.kick_fd if for_kick else -1
-        slots[0].events = slots[1].events = slots[2].events = POLLIN
-        slots[0].revents = slots[1].revents = slots[2].revents = 0
+        slots[3].fd = -1 if self.delay is None else self.delay.timer_fd
+        slots[0].events = slots[1].events = slots[2].events = slots[3].events = POLLIN
+        slots[0].revents = slots[1].revents = slots[2].revents = slots[3].revents = 0
         time.tv_sec = 0
         time.tv_nsec = limit if limit >= 0 else 0
-        if ppoll(slots, 3, cython.address(time) if limit >= 0 else cython.NULL, cython.NULL) <= 0:
+        if ppoll(slots, 4, cython.address(time) if limit >= 0 else cython.NULL, cython.NULL) <= 0:
             return
         if slots[0].revents != 0:
             clear_fd(self.wake_fd)
+        if slots[3].revents != 0:
+            clear_fd(self.delay.timer_fd)
         if slots[2].revents == 0:
             return
         if clear_fd(self.kick_fd):

@@ -39,6 +39,11 @@ def _count(*names: str) -> Callable[[Counters], int]:
     return lambda counters: sum(counters.get(name, 0) for name in names)
 
 
+def _less(name: str, *less: str) -> Callable[[Counters], int]:
+    """The counters are read one after the other while frames pass: a difference is not below 0."""
+    return lambda counters: max(0, counters.get(name, 0) - sum(counters.get(other, 0) for other in less))
+
+
 DROPS = ("runt", "giant", "header", "offload", "filtered", "down", "full")
 """Why the NIC drops frames, as its counters are named."""
 
@@ -59,12 +64,23 @@ KINDS: dict[int, Kind] = {
             "rx_drop_overruns": _count("full"),
         },
     ),
+    stats.STATS_TYPE_REPLY_RX_CSUM: Kind(
+        "receive",
+        mask(spec.F_GUEST_CSUM),
+        stats.StatsRxCsum,
+        {
+            "rx_csum_valid": _count("valid"),
+            "rx_needs_csum": _count("partial"),
+            "rx_csum_none": _less("frames", "partial", "valid"),
+        },
+    ),
     stats.STATS_TYPE_REPLY_RX_GSO: Kind(
         "receive",
         mask(spec.F_GUEST_TSO4, spec.F_GUEST_TSO6),
         stats.StatsRxGso,
         {"rx_gso_packets": _count("segmented"), "rx_gso_bytes": _count("segmented_bytes")},
     ),
+    stats.STATS_TYPE_REPLY_RX_SPEED: Kind("receive", 0, stats.StatsRxSpeed, {}),
     stats.STATS_TYPE_REPLY_TX_BASIC: Kind(
         "transmit",
         0,
@@ -82,16 +98,25 @@ KINDS: dict[int, Kind] = {
         "transmit",
         mask(spec.F_CSUM),
         stats.StatsTxCsum,
+        {"tx_csum_none": _less("sent", "unsummed"), "tx_needs_csum": _count("unsummed")},
+    ),
+    stats.STATS_TYPE_REPLY_TX_GSO: Kind(
+        "transmit",
+        mask(spec.F_HOST_TSO4, spec.F_HOST_TSO6, spec.F_HOST_USO),
+        stats.StatsTxGso,
         {
-            "tx_csum_none": lambda counters: counters.get("frames", 0) - counters.get("partial", 0),
-            "tx_needs_csum": _count("partial"),
+            "tx_gso_packets": _count("cut", "segmented"),
+            "tx_gso_bytes": _count("cut_bytes", "segmented_bytes"),
+            "tx_gso_segments": _count("pieces"),
+            "tx_gso_segments_bytes": _count("piece_bytes"),
+            "tx_gso_packets_noseg": _count("segmented"),
+            "tx_gso_bytes_noseg": _count("segmented_bytes"),
         },
     ),
+    stats.STATS_TYPE_REPLY_TX_SPEED: Kind("transmit", 0, stats.StatsTxSpeed, {}),
 }
-"""What is counted. RX_CSUM, TX_GSO and the SPEED types are not: nobody checks checksums on the way in, counts
-segments, or limits the speed."""
-
-SUPPORTED = mask(*KINDS)
+"""What is counted. A field that is left out is 0, and stays so: the NIC finds no checksum wrong, since it looks
+at none on the way in, it coalesces no packets, and it drops none for the sake of a speed."""
 
 
 class Statistics:
@@ -117,8 +142,20 @@ class Statistics:
             (ctrl.CTRL_STATS, ctrl.CTRL_STATS_GET): Command(need, self._get),
         }
 
+    @property
+    def supported(self) -> int:
+        """The types that this driver can ask for, as bits STATS_TYPE_*.
+
+        Those of features that it did not accept are left out: Linux asks for all that are named, and is refused
+        all if one of them is.
+        """
+        return mask(*(number for number, kind in KINDS.items() if self._serves(kind)))
+
+    def _serves(self, kind: Kind) -> bool:
+        return not kind.needs or bool(self._features & kind.needs)
+
     def _query(self, data: bytes, room: int) -> bytes:
-        answer = stats.StatsCapabilities(supported_stats_types=(SUPPORTED,)).pack()
+        answer = stats.StatsCapabilities(supported_stats_types=(self.supported,)).pack()
         if data or room < len(answer):
             raise CommandRefused(f"{len(data)} bytes of data, {room} for the answer")
         return answer
@@ -145,15 +182,12 @@ class Statistics:
         for queue in queues:
             role = self._role(queue.vq_index)
             types = queue.types_bitmap[0]
-            if role is None or types & ~SUPPORTED:
+            if role is None or types & ~self.supported:
                 raise CommandRefused(f"queue {queue.vq_index}, types {types:#x}")
             for number in bits(types):
-                self._check(role, KINDS[number])
+                if KINDS[number].role != role.kind:
+                    raise CommandRefused(f"{KINDS[number].layout.NAME} of a {role.kind} queue")
                 yield queue.vq_index, role, number
-
-    def _check(self, role: Role, kind: Kind) -> None:
-        if kind.role != role.kind or (kind.needs and not self._features & kind.needs):
-            raise CommandRefused(f"{kind.layout.NAME} of a {role.kind} queue")
 
     def _reply(self, index: int, role: Role, number: int) -> bytes:
         kind = KINDS[number]

@@ -4,8 +4,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.uio cimport iovec
 
-from virtio.memory.atomic cimport RELAXED, add_u64
-from virtio.network.frame cimport DATA_VALID, GSO_NONE, NEEDS_CSUM, Frame, NetHeader
+from virtio.memory.atomic cimport RELAXED, add_u64, load_u32
+from virtio.network.frame cimport DATA_VALID, GSO_NONE, LONGEST_FRAME, NEEDS_CSUM, Frame, NetHeader
+from virtio.network.offload cimport copy_out
 
 cdef extern from * nogil:
     uint16_t swap_u16 "__builtin_bswap16"(uint16_t)
@@ -19,18 +20,19 @@ cdef enum:
 
 
 cdef struct Terms:
-    # Changes while the queues are stopped, except `takes`, which is atomic.
+    # Changes while the queues are stopped, except what is atomic.
     int header              # bytes before each frame
     bint mergeable          # a frame may span several buffers
     uint32_t last_word      # the third of the header's words, where nothing is left to be done and it has 12 bytes
     bint swap               # the header's fields are not in the machine's order
     int sends               # what the driver may leave unfinished, as bits of Takes
-    int takes               # what it takes unfinished
+    int takes               # what it takes unfinished; atomic
+    uint32_t longest        # bytes of a finished frame without VLAN tags; atomic
 
 
 cdef enum Drop:             # why a frame was dropped
     RUNT                    # shorter than an Ethernet header
-    GIANT                   # longer than any frame, or than the receive buffers
+    GIANT                   # longer than any frame, than the MTU allows, or than the receive buffers
     HEADER                  # a virtio header that makes no sense or was not negotiated
     OFFLOAD                 # headers that do not fit what is left to be done
     FILTERED
@@ -46,6 +48,14 @@ cdef struct Counters:
     uint64_t partial        # of them with NEEDS_CSUM
     uint64_t segmented      # of them with a GSO type
     uint64_t segmented_bytes
+    uint64_t valid          # of them with DATA_VALID
+    # What a driver sent, finished or not.
+    uint64_t sent           # frames that made sense
+    uint64_t unsummed       # of them with NEEDS_CSUM
+    uint64_t cut            # of them those that were cut here
+    uint64_t cut_bytes
+    uint64_t pieces         # that they were cut into
+    uint64_t piece_bytes
     uint64_t dropped[DROPS]
 
 
@@ -57,11 +67,17 @@ cdef inline void tally(Counters *sum, const Frame *frame) noexcept nogil:
     """Count a frame in a sum of one's own."""
     sum.frames += 1
     sum.bytes += frame.length
-    if frame.header.flags & NEEDS_CSUM:
-        sum.partial += 1
+    if frame.header.flags:
+        sum.partial += frame.header.flags & NEEDS_CSUM
+        sum.valid += frame.header.flags >> 1 & 1  # DATA_VALID
     if frame.header.gso_type != GSO_NONE:
         sum.segmented += 1
         sum.segmented_bytes += frame.length
+
+
+cdef inline void add_count(uint64_t *counter, uint64_t number) noexcept nogil:
+    if number != 0:
+        add_u64(counter, number, RELAXED)
 
 
 cdef inline void settle(Counters *counters, Counters *sum) noexcept nogil:
@@ -70,12 +86,52 @@ cdef inline void settle(Counters *counters, Counters *sum) noexcept nogil:
         return
     add_u64(&counters.frames, sum.frames, RELAXED)
     add_u64(&counters.bytes, sum.bytes, RELAXED)
-    if sum.partial != 0:
-        add_u64(&counters.partial, sum.partial, RELAXED)
+    add_count(&counters.partial, sum.partial)
+    add_count(&counters.valid, sum.valid)
     if sum.segmented != 0:
         add_u64(&counters.segmented, sum.segmented, RELAXED)
         add_u64(&counters.segmented_bytes, sum.segmented_bytes, RELAXED)
-    sum.frames = sum.bytes = sum.partial = sum.segmented = sum.segmented_bytes = 0
+    sum.frames = sum.bytes = sum.partial = sum.valid = sum.segmented = sum.segmented_bytes = 0
+
+
+cdef inline void settle_sent(Counters *counters, Counters *sum) noexcept nogil:
+    """The same of what a driver sent."""
+    add_count(&counters.sent, sum.sent)
+    add_count(&counters.unsummed, sum.unsummed)
+    if sum.cut != 0:
+        add_u64(&counters.cut, sum.cut, RELAXED)
+        add_u64(&counters.cut_bytes, sum.cut_bytes, RELAXED)
+        add_u64(&counters.pieces, sum.pieces, RELAXED)
+        add_u64(&counters.piece_bytes, sum.piece_bytes, RELAXED)
+    sum.sent = sum.unsummed = sum.cut = sum.cut_bytes = sum.pieces = sum.piece_bytes = 0
+    settle(counters, sum)
+
+
+cdef inline bint too_long(const Terms *terms, const Frame *frame) noexcept nogil:
+    """Is a frame longer than the driver and the link agreed on?
+
+    What is still to be cut may be as long as any; a VLAN tag, or two, are not part of what the MTU limits.
+    """
+    cdef uint32_t longest = load_u32(&terms.longest, RELAXED)
+    if frame.length <= longest:
+        return False
+    return frame.length > LONGEST_FRAME or (
+        frame.header.gso_type == GSO_NONE and frame.length > longest + tag_bytes(frame)
+    )
+
+
+cdef inline uint32_t tag_bytes(const Frame *frame) noexcept nogil:
+    """Bytes of the VLAN tags of a frame of more than 68 bytes, two at most."""
+    cdef uint8_t head[18]
+    copy_out(frame, 0, <char *>head, 18)
+    if not is_tag(head + 12):
+        return 0
+    return 8 if is_tag(head + 16) else 4
+
+
+cdef inline bint is_tag(const uint8_t *ethertype) noexcept nogil:
+    """802.1Q or 802.1ad."""
+    return (ethertype[0] == 0x81 and ethertype[1] == 0) or (ethertype[0] == 0x88 and ethertype[1] == 0xA8)
 
 
 cdef struct WireHeader:

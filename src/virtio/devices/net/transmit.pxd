@@ -3,6 +3,7 @@
 from libc.stdint cimport uint64_t
 
 from virtio.device.worker cimport BATCH, QueueWorker
+from virtio.devices.net.moderation cimport Delay
 from virtio.devices.net.nic cimport Nic
 from virtio.devices.net.terms cimport Counters, WireHeader
 from virtio.network.frame cimport BURST, Frame
@@ -21,6 +22,8 @@ cdef class Transmitter(QueueWorker):
     cdef int accepts            # what the link takes unfinished, as bits of Takes
     cdef Counters *counters
     cdef Counters sum
+    cdef Delay delay            # of notifications; None: they never wait
+    cdef uint64_t first         # chains taken before the present batch
     cdef Finisher finisher
     cdef Frame frames[BURST]    # ready for the link
     cdef int ready

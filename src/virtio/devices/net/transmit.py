@@ -8,10 +8,11 @@ gets its buffer back all the same.
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.posix.uio import iovec
-from cython.cimports.virtio.device.worker import QueueWorker
+from cython.cimports.virtio.device.worker import QueueWorker, now
+from cython.cimports.virtio.devices.net.moderation import Delay
 from cython.cimports.virtio.devices.net.nic import Nic
 from cython.cimports.virtio.devices.net.terms import (
     DOWN,
@@ -25,9 +26,10 @@ from cython.cimports.virtio.devices.net.terms import (
     WireHeader,
     copy_on,
     count_drops,
-    settle,
+    settle_sent,
     swap_header,
     tally,
+    too_long,
 )
 from cython.cimports.virtio.memory import atomic
 from cython.cimports.virtio.network.frame import (
@@ -52,9 +54,9 @@ __all__ = ["Transmitter"]
 
 
 class Transmitter(QueueWorker):
-    """Serves the transmit queue of pair number ``pair``."""
+    """Serves the transmit queue of pair number ``pair``; with a ``delay`` its notifications may wait."""
 
-    def __init__(self, queue: DeviceQueue, nic: Nic, pair: int) -> None:
+    def __init__(self, queue: DeviceQueue, nic: Nic, pair: int, delay: Delay | None = None) -> None:
         QueueWorker.__init__(self, queue)
         self.nic = nic
         self.link = nic.link
@@ -62,12 +64,16 @@ class Transmitter(QueueWorker):
         self.accepts = takes_of(nic.link.accepts, host=True)
         self.counters = cython.address(nic.sent[self.pair])
         self.finisher = Finisher()
+        self.delay = delay
+        if delay is not None:
+            self.completion_fd = delay.timer_fd
 
     def process(self, chains, count):
         frame: cython.pointer[Frame]
         i: cython.int
         given: cython.int = 0
         bytes: uint64_t = 0
+        self.first = self.requests - count
         for i in range(count):
             if self.ready == BURST:
                 self.hand_on()
@@ -75,6 +81,8 @@ class Transmitter(QueueWorker):
             if not self.read(chains[i], frame):
                 continue
             bytes += frame.length
+            self.sum.sent += 1
+            self.sum.unsummed += frame.header.flags & NEEDS_CSUM
             if finished(cython.address(frame.header), self.accepts, frame):
                 self.ready += 1
             else:
@@ -90,7 +98,39 @@ class Transmitter(QueueWorker):
         while given < count:
             self.queue.give(chains[given], 0)
             given += 1
-        settle(self.counters, cython.address(self.sum))
+        settle_sent(self.counters, cython.address(self.sum))
+
+    # Notifications that may wait (Notifications Coalescing).
+
+    def notify(self):
+        if self.delay is None or not self.delay.holds(self.first, self.requests):
+            QueueWorker.notify(self)
+
+    def harvest(self):
+        """Nothing is in flight, but the driver may have waited long enough to be told."""
+        if self.delay is not None and self.delay.due(self.requests):
+            QueueWorker.notify(self)
+        return 0
+
+    def spin(self):
+        """Not beyond the end of a wait, as far as it is known."""
+        window: int64_t = self.window_ns
+        paid: cython.bint
+        if self.delay is None or not self.delay.waiting:
+            return QueueWorker.spin(self)
+        self.window_ns = max(0, min(window, self.delay.alarm - now()))
+        paid = QueueWorker.spin(self)
+        self.window_ns = window
+        return paid
+
+    def drain(self):
+        """What the driver was not told yet it is told before the queue stops."""
+        QueueWorker.drain(self)
+        if self.delay is not None and self.delay.end():
+            if not atomic.load_int(cython.address(self.abandoned), atomic.ACQUIRE):
+                QueueWorker.notify(self)
+
+    # Frames.
 
     def read(self, chain, frame):
         """Make a frame of a chain; False if it is dropped. The chain's first segment loses the header."""
@@ -127,6 +167,9 @@ class Transmitter(QueueWorker):
         frame.length = cython.cast(uint32_t, chain.readable_length) - header
         if not self.understand(cython.address(wire), frame):
             count_drops(self.counters, HEADER, 1)
+            return False
+        if too_long(cython.address(self.nic.terms), frame):
+            count_drops(self.counters, GIANT, 1)
             return False
         return True
 
@@ -165,16 +208,23 @@ class Transmitter(QueueWorker):
     def finish(self, frame):
         """Make ready, and hand on, what an unfinished frame stands for."""
         whole: Frame = frame[0]
+        cut: cython.bint = whole.header.gso_type != GSO_NONE
         if not self.finisher.room(whole.length):
             self.hand_on()
         if self.finisher.begin(cython.address(whole)) < 0:
             count_drops(self.counters, OFFLOAD, 1)
             return
+        if cut:
+            self.sum.cut += 1
+            self.sum.cut_bytes += whole.length
         while self.finisher.more():
             if self.ready == BURST or not self.finisher.next(cython.address(self.frames[self.ready])):
                 self.hand_on()
-            else:
-                self.ready += 1
+                continue
+            if cut:
+                self.sum.pieces += 1
+                self.sum.piece_bytes += self.frames[self.ready].length
+            self.ready += 1
 
     def hand_on(self):
         """Give the link what is ready. What it does not take is lost, as on any wire."""

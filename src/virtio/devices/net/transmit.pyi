@@ -1,6 +1,7 @@
 from typing_extensions import disjoint_base
 
 from virtio.device.worker import QueueWorker
+from virtio.devices.net.moderation import Delay
 from virtio.devices.net.nic import Nic
 from virtio.virtqueue.queue import DeviceQueue
 
@@ -8,6 +9,4 @@ __all__ = ["Transmitter"]
 
 @disjoint_base
 class Transmitter(QueueWorker):
-    """Serves the transmit queue of pair number ``pair``."""
-
-    def __init__(self, queue: DeviceQueue, nic: Nic, pair: int) -> None: ...
+    def __init__(self, queue: DeviceQueue, nic: Nic, pair: int, delay: Delay | None = None) -> None: ...

@@ -18,6 +18,7 @@ from virtio.errors import DeviceTimeoutError, UsageError, VirtioError
 __all__ = ["NetLoadOptions", "NetLoadResult", "run_net_load", "sample_frame"]
 
 SLICE_NS = 50_000_000  # how often a generator looks up for signals and failures
+PACE_NS = 1_000_000  # how often one with a rate sends what is due
 UNLIMITED = (1 << 63) - 1
 SHORTEST = 60  # bytes of an Ethernet frame without its checksum
 HEADERS = 42  # bytes of Ethernet, IPv4 and UDP
@@ -31,7 +32,8 @@ class NetLoadOptions:
     most, on all pairs together. ``stamp`` writes a growing number into each. ``receive`` counts and drops
     what comes; ``echo`` sends it back, with ``swap_addresses`` after exchanging its Ethernet addresses, and
     begins with ``inject`` frames of its own. It ends after ``seconds``. ``polling`` spins; else the generator
-    sleeps on its bell.
+    sleeps on its bell. ``rate``: frames sent in a second at the most, on all pairs together; they go out in a
+    burst each millisecond.
     """
 
     send: bool = False
@@ -45,6 +47,7 @@ class NetLoadOptions:
     swap_addresses: bool = False
     seconds: float = 5.0
     polling: bool = False
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ def run_net_load(nic: Net, options: NetLoadOptions) -> NetLoadResult:
         raise UsageError("nothing to do: send, receive or echo")
     if options.echo and options.send:
         raise UsageError("frames are either made or echoed")
+    if options.rate is not None and options.rate <= 0:
+        raise UsageError(f"a rate of {options.rate:g} frames a second")
     with ExitStack() as stack:
         generators = [_Generator(nic, pair, options, index, stack) for index, pair in enumerate(nic.pairs)]
         began = time.monotonic()
@@ -151,7 +156,9 @@ class _Generator:
             count = len(nic.pairs)
             share = UNLIMITED if wanted is None else wanted * (index + 1) // count - wanted * index // count
             self.load.allow(share)
+        self._share = self.load.left
         self._until_sent = options.send and options.frames is not None and not options.receive
+        self._rate = options.rate / len(nic.pairs) if options.rate is not None and options.send else None
 
     def _counts(self) -> tuple[int, int]:
         return sum(c.kicks for c in self._channels), sum(c.sleeps for c in self._channels)
@@ -176,11 +183,21 @@ class _Generator:
 
     def _work(self) -> None:
         deadline = time.monotonic_ns() + int(self._seconds * 1e9)
-        while not self.stopped and not (self._until_sent and not self.load.left):
-            left = min(SLICE_NS, deadline - time.monotonic_ns())
+        began = time.monotonic_ns()
+        while not self.stopped and not (self._until_sent and self.load.sent >= self._share):
+            now = time.monotonic_ns()
+            left = min(SLICE_NS if self._rate is None else PACE_NS, deadline - now)
             if left <= 0:
                 return
+            if self._rate is not None:
+                self._pace(self._rate * (now - began) / 1e9)
             self._slice(left)
+            if self._rate is not None and not self.load.left:
+                time.sleep(max(now + left - time.monotonic_ns(), 0) / 1e9)
+
+    def _pace(self, due: float) -> None:
+        """Allow what is due by now."""
+        self.load.allow(max(min(int(due) + 1, self._share) - self.load.sent, 0))
 
     def _finish(self) -> None:
         """Wait until the device has taken what was sent, as long as it takes something."""

@@ -1,14 +1,13 @@
 """A learning switch: between the NICs of one process, and of several through a socket.
 
 >>> from virtio.network.switch import PortSettings, Switch
->>> from virtio.testing.bursts import CollectSink, put_frames
+>>> from virtio.testing.wire import Wire
 >>> switch = Switch("lan")
 >>> ports = [switch.add(PortSettings(vlan=vlan)) for vlan in (10, 10, 20)]
->>> sinks = [CollectSink() for port in ports]
->>> for port, sink in zip(ports, sinks): port.connect(sink)
->>> put_frames(ports[0], [bytes(6 * [255]) + bytes.fromhex("525400000001") + bytes(50)])
+>>> nics = [Wire(port) for port in ports]
+>>> nics[0].send([bytes(6 * [255]) + bytes.fromhex("525400000001") + bytes(50)])
 1
->>> [len(sink.frames) for sink in sinks]
+>>> [len(nic.frames) for nic in nics]
 [0, 1, 0]
 """
 

@@ -1,7 +1,8 @@
 from typing_extensions import disjoint_base
 
 from virtio.network.link import Link, Sink
-from virtio.network.switch.fdb import Fdb, Station
+from virtio.network.switch.fdb import Station
+from virtio.network.switch.forwarding import Forwarder
 from virtio.network.switch.settings import PortSettings
 
 __all__ = ["COUNTERS", "EVERYTHING", "Port", "Switch"]
@@ -10,10 +11,8 @@ COUNTERS: dict[str, int]
 EVERYTHING: int
 
 @disjoint_base
-class Switch:
+class Switch(Forwarder):
     name: str
-    fdb: Fdb
-    forward_reserved: bool
     def __init__(
         self, name: str = "switch", *, size: int = 8192, ageing: int = 300, forward_reserved: bool = False
     ) -> None: ...

@@ -21,8 +21,6 @@ from cython.cimports.virtio.storage.linux import posix_memalign, usleep
 
 __all__ = ["Fdb", "Station"]
 
-# ruff: noqa: D102, F821 -- the .pxd declares these names and says what its methods do
-
 
 class Station(NamedTuple):
     """A line of the table: ``address`` was last heard of on ``port``, ``age`` seconds ago."""

@@ -31,8 +31,6 @@ from cython.cimports.virtio.network.switch.message import (
 
 __all__ = ["Inlet", "Outlet", "PipeLink"]
 
-# ruff: noqa: D102, F821 -- the .pxd declares these names and says what its methods do
-
 
 class Outlet(Sink):
     """Sends frames to the socket ``fd``, the caller's; it does not take what that has no room for."""

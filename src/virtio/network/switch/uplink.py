@@ -24,8 +24,6 @@ from virtio.network.offload import GUEST_BITS, takes_of
 
 __all__ = ["Uplink"]
 
-# ruff: noqa: D102 -- the .pxd declares these names and says what its methods do
-
 TAKES_ALL = sum(1 << bit for bit in GUEST_BITS)  # a switch takes any frame, as feature bits GUEST_*
 
 

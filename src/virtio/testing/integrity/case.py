@@ -62,7 +62,7 @@ class Outcome:
     shares: tuple[float, float] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Which parts of the bytes read and written went past system calls, through the mapping."""
+        """Which parts of the bytes went through the mapping or io_uring, not through calls."""
         sectors = (self.result.sectors_checked, self.result.sectors_written)
         read, written = (
             max(0.0, 1 - calls / (count * SECTOR_SIZE)) if count else 0.0

@@ -15,7 +15,7 @@ def in_one_line(case: Case, outcome: Outcome) -> str:
         f"{case.ring}, {case.name}: {_verdict(result)}, "
         f"{result.requests} requests in {result.seconds:.1f} s, "
         f"{result.sectors_checked} sectors checked, wrong: {_wrong(result)}, {result.errors} errors; "
-        f"{outcome.shares[0]:.0%} read and {outcome.shares[1]:.0%} written through the mapping; "
+        f"{outcome.shares[0]:.0%} read and {outcome.shares[1]:.0%} written through the mapping or io_uring; "
         f"{report.pages_evicted} pages dropped, {_memory(case, outcome)}, "
         f"resized {report.grown + report.shrunk} times{_trail(case, outcome)}"
     )
@@ -31,7 +31,7 @@ def in_full(case: Case, outcome: Outcome) -> str:
         f"  {result.requests} requests in {result.seconds:.1f} s ({kinds})",
         f"  {result.sectors_checked} sectors of 512 bytes read and checked, wrong: {_wrong(result)}; "
         f"{result.errors} errors",
-        f"  past system calls, through the mapping: {outcome.shares[0]:.0%} of the "
+        f"  through the mapping or io_uring, not by calls: {outcome.shares[0]:.0%} of the "
         f"bytes read, {outcome.shares[1]:.0%} of those written",
         f"  meanwhile {report.drops} times the page cache was dropped ({report.pages_evicted} pages), "
         f"the file grown {report.grown} and shrunk {report.shrunk} times",

@@ -37,7 +37,7 @@ def served(
 
 
 def bytes_by_calls(pid: int) -> tuple[int, int]:
-    """Bytes that a process has read and written by system calls so far, not through mappings."""
+    """Bytes that a process has read and written by system calls so far, not through mappings or io_uring."""
     lines = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
     return int(lines["rchar"]), int(lines["wchar"])
 

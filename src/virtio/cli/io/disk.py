@@ -1,4 +1,4 @@
-"""``virtio io``: drive the disk behind a vhost-user socket from the shell."""
+"""``virtio io SOCKET`` on a disk: read, write, discard, zero, flush, bench."""
 
 from __future__ import annotations
 
@@ -8,59 +8,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from virtio.cli.command import Group, json_option
-from virtio.cli.output import emit, say, table
+from virtio.cli.command import json_option
+from virtio.cli.io.info import rows
+from virtio.cli.io.target import Target, command, parse_bytes
+from virtio.cli.output import emit, hexdump, say, table
 
 if TYPE_CHECKING:
     from virtio.drivers import Blk
 
 CHUNK = 1 << 20  # bytes read or written at a time
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes with an optional suffix: 512, 4k, 1M, 2G; a usage error for anything else."""
-    from virtio.errors import VirtioError
-    from virtio.storage.url import parse_size
-
-    try:
-        return parse_size(text)
-    except VirtioError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-@click.group(
-    cls=Group,
-    subcommand_metavar="COMMAND [ARGS]...",
-    examples=[
-        ("virtio io /tmp/disk.sock info", "what the disk is"),
-        ("virtio io /tmp/disk.sock read --length 4k > block", "read to a file"),
-        ("virtio io /tmp/disk.sock write --offset 1M < block", "write what comes in, then flush"),
-        ("virtio io /tmp/disk.sock discard --offset 1M --length 1M", "let a range go"),
-        ("virtio io /tmp/disk.sock bench --depth 32", "random reads, and how fast they are"),
-    ],
-)
-@click.argument("socket")
-@click.option("--num-queues", default=1, show_default=True, help="Queues to use, if the device has them.")
-@click.option("--queue-size", default=128, show_default=True, help="Descriptors in each queue.")
-@click.option("--packed/--split", default=None, help="The kind of ring; packed if the device offers it.")
-@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for the device.")
-@click.pass_context
-def command(
-    ctx: click.Context, socket: str, num_queues: int, queue_size: int, packed: bool | None, timeout: float
-) -> None:
-    """Read, write and measure the disk behind a vhost-user socket."""
-
-    def connect() -> Blk:
-        from virtio.drivers import Blk
-
-        return Blk.connect(
-            socket, num_queues=num_queues, queue_size=queue_size, packed=packed, timeout=timeout
-        )
-
-    ctx.obj = connect
-
-
-Connect = Callable[[], "Blk"]
 
 
 @command.command(examples=[("virtio io S read --offset 1M --length 4k", "4 KiB from 1 MiB, in hexadecimal")])
@@ -72,9 +28,9 @@ Connect = Callable[[], "Blk"]
 )
 @click.option("--hex/--raw", "as_hex", default=None, help="Hexadecimal (the default on a terminal) or bytes.")
 @click.pass_obj
-def read(connect: Connect, offset: int, length: int | None, as_hex: bool | None) -> None:
+def read(target: Target, offset: int, length: int | None, as_hex: bool | None) -> None:
     """Read to standard output, from any offset."""
-    with connect() as disk, disk.open() as file:
+    with target.disk() as disk, disk.open() as file:
         _check(disk, offset, length or 0)
         file.seek(offset)
         left = disk.capacity - offset if length is None else length
@@ -90,9 +46,9 @@ def read(connect: Connect, offset: int, length: int | None, as_hex: bool | None)
 )
 @click.option("--flush/--no-flush", default=True, show_default=True, help="Make it durable.")
 @click.pass_obj
-def write(connect: Connect, offset: int, flush: bool) -> None:
+def write(target: Target, offset: int, flush: bool) -> None:
     """Write standard input, to any offset. What does not fit on the disk is an error."""
-    with connect() as disk:
+    with target.disk() as disk:
         written = _copy_in(disk, offset, sys.stdin.buffer)
         if flush:
             disk.flush()
@@ -119,9 +75,9 @@ def _check(disk: Blk, offset: int, length: int) -> None:
 
 @command.command()
 @click.pass_obj
-def flush(connect: Connect) -> None:
+def flush(target: Target) -> None:
     """Make everything written durable."""
-    with connect() as disk:
+    with target.disk() as disk:
         disk.flush()
 
 
@@ -137,9 +93,9 @@ def _range(function: Callable[..., None]) -> Callable[..., None]:
 @command.command(examples=[("virtio io S discard --offset 0 --length 1G", "let the first GiB go")])
 @_range
 @click.pass_obj
-def discard(connect: Connect, offset: int, length: int) -> None:
+def discard(target: Target, offset: int, length: int) -> None:
     """Tell the disk that a range's content no longer matters."""
-    with connect() as disk:
+    with target.disk() as disk:
         disk.discard(offset, length)
 
 
@@ -147,47 +103,10 @@ def discard(connect: Connect, offset: int, length: int) -> None:
 @_range
 @click.option("--unmap/--no-unmap", default=True, show_default=True, help="The storage may be freed.")
 @click.pass_obj
-def zero(connect: Connect, offset: int, length: int, unmap: bool) -> None:
+def zero(target: Target, offset: int, length: int, unmap: bool) -> None:
     """Make a range read as zeros."""
-    with connect() as disk:
+    with target.disk() as disk:
         disk.write_zeroes(offset, length, unmap=unmap)
-
-
-@command.command(examples=[("virtio io S info --json", "for programs")])
-@json_option
-@click.pass_obj
-def info(connect: Connect, as_json: bool) -> None:
-    """Say what the disk is."""
-    with connect() as disk:
-        emit(_describe(disk), as_json, lambda data: table(_rows(data)))
-
-
-def _describe(disk: Blk) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from virtio.errors import RequestFailedError
-    from virtio.spec import features as bits
-
-    try:
-        serial = disk.serial
-    except RequestFailedError:
-        serial = ""  # GET_ID is not for every device
-    return {
-        "serial": serial,
-        "read_only": disk.read_only,
-        "writeback": disk.writeback,
-        **asdict(disk.properties),
-        "features": [bits.name(disk.device_id, bit) for bit in bits.bits(disk.features)],
-    }
-
-
-def _rows(data: dict[str, Any]) -> list[tuple[str, object]]:
-    def text(value: object) -> object:
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return " ".join(value) if isinstance(value, list) else value
-
-    return [(name.replace("_", " "), text(value)) for name, value in data.items()]
 
 
 @command.command(
@@ -221,7 +140,7 @@ def _rows(data: dict[str, Any]) -> list[tuple[str, object]]:
 @json_option
 @click.pass_obj
 def bench(
-    connect: Connect,
+    target: Target,
     block_size: int,
     depth: int,
     sequential: bool,
@@ -249,9 +168,9 @@ def bench(
         verify=verify,
         seed=seed,
     )
-    with connect() as disk:
+    with target.disk() as disk:
         result = run_load(disk, options)
-    emit(_measured(result), as_json, lambda data: table(_rows(data)))
+    emit(_measured(result), as_json, lambda data: table(rows(data)))
     return 1 if result.errors or result.mismatches else 0
 
 
@@ -271,18 +190,3 @@ def _measured(result: Any) -> dict[str, Any]:
         "mismatches": result.mismatches,
         "first_mismatch": result.first_mismatch,
     }
-
-
-def hexdump(data: bytes, offset: int) -> str:
-    """Sixteen bytes a line with their offset and text; repeated lines as one asterisk."""
-    lines: list[str] = []
-    before = b""
-    for at in range(0, len(data), 16):
-        row = data[at : at + 16]
-        if row != before or at == 0:
-            text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-            lines.append(f"{offset + at:08x}  {row[:8].hex(' '):23}  {row[8:].hex(' '):23}  |{text}|")
-        elif lines[-1] != "*":
-            lines.append("*")
-        before = row
-    return "\n".join(lines)
