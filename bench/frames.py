@@ -3,7 +3,7 @@
     python bench/frames.py SOCKET '{"cpus": [1], "load": {"send": true, "size": 64, "seconds": 1}}'
 
 ``load`` is `virtio.drivers.NetLoadOptions`; ``connect`` goes to `virtio.drivers.Net.connect`; ``warm`` is how
-long to run before. ``pids`` are other processes that, with this one, run before all else while it is measured.
+long to run before. ``pids`` are other processes that, with this one, come first while it is measured.
 ``idle`` is how long to do nothing instead, of which the processor's share is told.
 """
 

@@ -1,9 +1,10 @@
 """A NIC's device and its driver, pyvirtio's and DPDK's, and a switch between two.
 
 One device runs on one core and one driver on another, both busy. Measured are, by turns within each round,
-DPDK's net_vhost with its net_virtio_user, pyvirtio's device (`virtio net`) with net_virtio_user, and net_vhost
-with pyvirtio's driver (`virtio.drivers.run_net_load`). What is printed is the median of the rounds (the best
-where the driver sends alone, as its speed jumps from run to run), and the ratios to DPDK with itself.
+DPDK's net_vhost with its net_virtio_user, pyvirtio's device (`virtio net`) with net_virtio_user, and
+net_vhost with pyvirtio's driver (`virtio.drivers.run_net_load`). What is printed is the median of the rounds
+(the best where the driver sends alone, as its speed jumps from run to run), and the ratios to DPDK with
+itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 from backends import BACKEND_CORES, GENERATOR_CORES, HERE, VIRTIO, running, socket_path
 from options import Plan, add_options, plan_of
 from output import write_all
-from processes import cpu_seconds, innermost, real_time
+from processes import innermost, real_time
 from testpmd import PROGRAM, VARIABLE, Testpmd, command_line
 
 DPDK, DEVICE, DRIVER, SWITCH = "dpdk", "device", "driver", "switch"
@@ -128,7 +129,7 @@ class Bench:
             yield innermost(peer.process.pid)
 
     def _their_driver(self, workload: Workload, socket: str, device: int) -> float:
-        vdev = f"net_virtio_user0,path={socket},queues=1,queue_size={RING},packed_vq={workload.packed:d},{FEATURES}"
+        vdev = f"{virtio_user(0, socket)},packed_vq={workload.packed:d}"
         with self._testpmd([vdev], GENERATOR_CORES[0], workload.way.driver, workload.size) as driver:
             driver.do(workload.way.begin)
             time.sleep(WARM)
@@ -147,10 +148,7 @@ class Bench:
     def forward(self, side: str, size: int) -> float:
         """Frames each second through a switch with two ports on one core: both ways together."""
         with socket_path() as socket, self._switch(side, size, [f"{socket}-{n}" for n in range(2)]) as device:
-            vdevs = [
-                f"net_virtio_user{n},path={socket}-{n},queues=1,queue_size={RING},{FEATURES}"
-                for n in range(2)
-            ]
+            vdevs = [virtio_user(n, f"{socket}-{n}") for n in range(2)]
             with self._testpmd(vdevs, GENERATOR_CORES[0], "io", size, paired=True) as driver:
                 driver.do(WAYS[-1].begin)
                 time.sleep(WARM)
@@ -193,6 +191,11 @@ class Bench:
             descriptors=RING,
             paired=paired,
         )
+
+
+def virtio_user(number: int, socket: str) -> str:
+    """A port that drives the device behind ``socket``."""
+    return f"net_virtio_user{number},path={socket},queues=1,queue_size={RING},{FEATURES}"
 
 
 def virtio_net(link: str, socket: str) -> list[str]:

@@ -65,8 +65,9 @@ def real_time(*pids: int) -> Iterator[None]:
     """Let these processes' threads run before all others for the time of the block. For root."""
     threads = [(pid, int(name)) for pid in pids for name in os.listdir(f"/proc/{pid}/task")]
     for pid, thread in threads:
-        # The main threads, which take commands and the time, before those that are busy all the time.
-        os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(2 if thread == pid else 1))
+        # Who takes commands and the time, before those that are busy all the time.
+        priority = 2 if pid == os.getpid() or thread == pid else 1
+        os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
     try:
         yield
     finally:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import pty
 import re
-import select
 import shlex
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 
@@ -77,28 +77,39 @@ class Testpmd:
         )
         os.close(theirs)
         self._talk = ours
-        self._rest = ""
+        self._text = ""
+        self._ended = False
+        self._more = threading.Condition()
+        # All it says is read at once: a terminal that nobody reads fills up with its ports' events, and
+        # stops it.
+        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
         try:
             self._wait_for(PROMPT)
         except BaseException:
             self.close()
             raise
 
-    def _wait_for(self, end: str) -> str:
-        text, self._rest = self._rest, ""
-        deadline = time.monotonic() + PATIENCE
-        while end not in text:
-            ready, _, _ = select.select([self._talk], [], [], max(0.0, deadline - time.monotonic()))
+    def _listen(self) -> None:
+        more = b"-"
+        while more:
             try:
-                more = os.read(self._talk, 4096) if ready else b""
+                more = os.read(self._talk, 4096)
             except OSError:  # what a terminal says when the other end is gone
                 more = b""
-            if not more:
-                state = "ended" if ready else "does not answer"
-                raise RuntimeError(f"{PROGRAM} {state}:\n{text}")
-            text += more.decode(errors="replace").replace("\r", "")
-        text, _, self._rest = text.partition(end)
-        return text
+            with self._more:
+                self._text += more.decode(errors="replace").replace("\r", "")
+                self._ended = not more
+                self._more.notify()
+
+    def _wait_for(self, end: str) -> str:
+        with self._more:
+            if not self._more.wait_for(lambda: end in self._text or self._ended, PATIENCE):
+                raise RuntimeError(f"{PROGRAM} does not answer:\n{self._text}")
+            if end not in self._text:
+                raise RuntimeError(f"{PROGRAM} ended:\n{self._text}")
+            text, _, self._text = self._text.partition(end)
+            return text
 
     def do(self, command: str) -> str:
         """Carry out one command, and return what it printed."""
@@ -121,6 +132,7 @@ class Testpmd:
         """End it."""
         if self.process.returncode is None:
             self._quit()
+        self._reader.join()
         os.close(self._talk)
 
     def _quit(self) -> None:

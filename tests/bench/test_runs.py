@@ -115,3 +115,19 @@ def test_instructions(tmp_path: Path) -> None:
     assert 50 < each["device"] < 5000
     assert 50 < each["driver"] < 5000
     assert any(name.endswith("SplitDeviceQueue.take") or "chain" in name for name in each["functions"])
+
+
+@pytest.mark.peer
+def test_a_nic_with_its_peer(load: Load, tmp_path: Path) -> None:
+    if load("testpmd").command_line() is None:
+        pytest.skip("no dpdk-testpmd, and VIRTIO_TESTPMD does not say how to start it")
+    results = tmp_path / "results.json"
+    text = run("net.py", "--quick", "--json", str(results), "--only", "looped 64 B packed,switch 64 B,idle")
+    found = json.loads(results.read_text())["net"]
+    assert set(found["workloads"]) == {"looped 64 B packed"}
+    rates = found["workloads"]["looped 64 B packed"]["rates"]
+    assert set(rates) == {"dpdk", "device", "driver"}
+    assert min(rates.values()) > 0
+    assert min(found["switch"]["switch 64 B"]["rates"].values()) > 0
+    assert f"{rates['device'] / rates['dpdk']:.2f}" in text
+    assert set(found["idle"]) == {"driver", "device"}

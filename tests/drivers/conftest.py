@@ -30,7 +30,7 @@ def _load(name: str, folder: Path = HERE) -> Any:
 
 
 loopback = _load("loopback")
-testpmd = _load("testpmd", BENCH)
+processes, testpmd = _load("processes", BENCH), _load("testpmd", BENCH)
 
 
 @pytest.fixture

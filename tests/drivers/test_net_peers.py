@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import processes
 import testpmd
 from virtio.drivers import Frame, Net, NetLoadOptions, run_net_load
 from virtio.drivers.net.load import sample_frame
@@ -150,15 +151,23 @@ def passt(tmp_path: Path) -> Iterator[str]:
     if "--vhost-user" not in text.stdout + text.stderr:
         pytest.skip("this passt knows no --vhost-user, as that of Debian 12: it came in 2025")
     path = f"{tmp_path}/net.sock"
-    process = subprocess.Popen([*program, "--vhost-user", "--foreground", "--socket", path])
+    process = subprocess.Popen(
+        [*program, "--vhost-user", "--foreground", "--socket", path],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 10
-    while not Path(path).exists():
-        assert process.poll() is None, "passt did not start"
+    while not processes.is_listening(path):
+        if process.poll() is not None:
+            said = process.communicate()[1]
+            if "user namespace" in said:
+                pytest.skip("passt may not make a user namespace here, as in a chroot")
+            pytest.fail(f"passt did not start:\n{said}")
         assert time.monotonic() < deadline
         time.sleep(0.01)
     yield path
     process.kill()
-    process.wait()
+    process.communicate()
 
 
 def test_passt_offers_an_address(passt: str) -> None:

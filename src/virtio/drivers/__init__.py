@@ -1,8 +1,8 @@
 """Drivers: a device behind any transport as a Python object.
 
 ``Blk``, ``Net`` and ``Entropy`` connect to vhost-user back-ends, pyvirtio's or anybody's, and ``Raw`` to a
-device of any other type; ``virtio.drivers.aio`` has the disk for asyncio; ``Driver`` is what a driver for
-another device type builds on, ``Transport`` what another way of reaching devices implements.
+device of any other type; ``virtio.drivers.aio`` has the disk and the NIC for asyncio; ``Driver`` is what a
+driver for another device type builds on, ``Transport`` what another way of reaching devices implements.
 """
 
 from virtio.drivers.blk import Blk, BlkFile, BlkOptions, BlkRequest

@@ -46,13 +46,13 @@ cdef class Intake:
     cdef int bell                   # it is to be told; atomic
     cdef int fault                  # the RingFault that closed it, until the worker has seen it; atomic
     cdef Chain **stash              # chains taken and not used
-    cdef int first                  # of them
+    cdef int filled                 # of them: from here to `first` they hold frames, to be given back together
+    cdef int first
     cdef int end
     cdef int capacity
     cdef uint32_t stashed_slots     # ring descriptors of those chains
     cdef Delay delay                # of notifications; None: they never wait
     cdef uint64_t packets           # put into the ring
-    cdef bint given                 # something was given back since the last publish
     cdef Counters sum               # of this burst
     cdef uint64_t requests          # chains given back with a frame
     cdef uint64_t bursts

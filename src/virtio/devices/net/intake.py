@@ -129,7 +129,7 @@ class Intake:
         self.opened = False
         if self.end > self.first:
             self.queue.put_back(self.stash + self.first, self.end - self.first)
-        self.first = self.end = 0
+        self.filled = self.first = self.end = 0
         self.stashed_slots = 0
         if self.delay is not None and self.delay.end():
             self.notify()
@@ -293,16 +293,17 @@ class Intake:
         i: cython.int
         if not self.opened:
             return False
-        if self.first == self.end:
-            self.first = self.end = 0
+        if self.filled == self.end:
+            self.filled = self.first = self.end = 0
         elif self.capacity - self.end < BATCH:
             memmove(
                 self.stash,
-                self.stash + self.first,
-                (self.end - self.first) * cython.sizeof(cython.pointer[Chain]),
+                self.stash + self.filled,
+                (self.end - self.filled) * cython.sizeof(cython.pointer[Chain]),
             )
-            self.end -= self.first
-            self.first = 0
+            self.end -= self.filled
+            self.first -= self.filled
+            self.filled = 0
         count = self.queue.take(self.stash + self.end, min(wanted, BATCH, self.capacity - self.end))
         if count < 0:
             self.fail(count)
@@ -318,19 +319,25 @@ class Intake:
         self.first += 1
         self.stashed_slots -= chain.slots
         self.requests += 1
-        self.given = True
-        self.queue.give(chain, written)
+        chain.written = written
 
     def flush(self, full):
-        """Show the driver what it was given, and tell it if it wants to be told; at once if ``full``."""
+        """Show the driver what it was given, and tell it if it wants to be told; at once if ``full``.
+
+        Only here is the ring written: the frames' bytes and the ring's lines come from the driver's processor
+        at the same time, instead of by turns.
+        """
+        i: cython.int
         first: uint64_t = self.packets
         self.packets += self.sum.frames
         settle(self.counters, cython.address(self.sum))
-        if not self.given:
+        if self.filled == self.first:
             if full and self.delay is not None and self.delay.end():
                 self.notify()
             return
-        self.given = False
+        for i in range(self.filled, self.first):
+            self.queue.give(self.stash[i], self.stash[i].written)
+        self.filled = self.first
         self.bursts += 1
         if memory_gone(self.queue.table):
             self.fail(RING_MEMORY_GONE)

@@ -93,8 +93,8 @@ class Net(Steering):
     ) -> Self:
         """Drive the vhost-user device behind a unix socket: its path, or the connected socket itself.
 
-        ``num_queues`` is the number of pairs; the arguments are `NetOptions`. HostError if nothing listens, ProtocolError if it is no vhost-user
-        back-end, FeatureError if it lacks what is needed.
+        The arguments are `NetOptions`; ``num_queues`` counts pairs. HostError if nothing listens,
+        ProtocolError if it is no vhost-user back-end, FeatureError if it lacks what is needed.
         """
         from virtio.drivers.vhost_user import VhostUserTransport
 

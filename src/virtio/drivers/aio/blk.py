@@ -1,10 +1,4 @@
-"""The drivers for asyncio: the same names, awaited.
-
-::
-
-    async with await aio.Blk.connect("/tmp/disk.sock") as disk:
-        await asyncio.gather(*(disk.read(n * 4096, 4096) for n in range(1000)))
-"""
+"""A block device on an event loop."""
 
 from __future__ import annotations
 
