@@ -25,7 +25,7 @@ COMPILED := $(wildcard src/virtio/*/*.pxd src/virtio/*/*/*.pxd)
 FOLDERS := $(shell find src -type d ! -name __pycache__)
 COMPILED_SOURCES := $(COMPILED) $(wildcard $(COMPILED:.pxd=.py)) CMakeLists.txt pyproject.toml
 
-.PHONY: build demo test test-sanitize lint bench bench-docs instructions docs fuzz integrity clean
+.PHONY: build demo test test-sanitize lint bench bench-docs bench-tools instructions docs fuzz integrity clean
 build: $(VENV)/.installed
 
 $(VENV)/.created:
@@ -75,17 +75,16 @@ lint: build
 # BENCH=--quick only shows that it works; see bench/README.md. bench-docs also fills the documents' tables.
 BENCH ?=
 BENCH_RESULTS := build/bench/results
-bench bench-docs instructions: build
+bench-tools: build
 	tools/debian-packages qemu-system-common fio valgrind gcc libc6-dev
-	$(PIP) install --group bench
-bench:
+bench: bench-tools
 	mkdir -p $(dir $(BENCH_RESULTS))
 	$(BIN)/python bench --json $(BENCH_RESULTS).json --plot $(BENCH_RESULTS).svg $(BENCH)
-bench-docs:
+bench-docs: bench-tools
 	mkdir -p $(dir $(BENCH_RESULTS))
 	$(BIN)/python bench --json $(BENCH_RESULTS).json --plot docs/benchmarks.svg --markdown docs/benchmarks.md $(BENCH)
 	$(BIN)/python bench/anatomy.py --markdown docs/explanation/time-of-a-request.md
-instructions:
+instructions: bench-tools
 	$(BIN)/python bench/instructions.py --check
 
 # Every byte that a disk is given, in ten million requests for each ring, shared among all ways of serving, while
