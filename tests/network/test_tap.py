@@ -297,7 +297,7 @@ def test_macvtap(namespace: Any, opened: Opener, mode: str) -> None:
     assert isinstance(link, TapLink)
     assert link.interface.mac == bytes.fromhex("020000000009")
     nic = Wire(link, 2)
-    raw = inside(namespace.path, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x0300))
+    raw = inside(namespace.path, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
     with raw:
         raw.bind(("v1", 0x88B5))
         raw.settimeout(10)
