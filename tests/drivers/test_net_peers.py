@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import testpmd
 
+import testpmd
 from virtio.drivers import Frame, Net, NetLoadOptions, run_net_load
 from virtio.drivers.net.load import sample_frame
 from virtio.spec import features as bits

@@ -1,5 +1,6 @@
 """A fake of the device side, so that messages are tested without queues, and counting of descriptors."""
 
+import gc
 import os
 import socket
 import threading
@@ -158,6 +159,7 @@ def count_fds() -> Callable[[], int]:
 
 @pytest.fixture
 def no_fd_leaks(count_fds: Callable[[], int]) -> Iterator[None]:
+    gc.collect()  # what earlier tests left behind goes now, not meanwhile
     before = count_fds()
     yield
     assert count_fds() == before

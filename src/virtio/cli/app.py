@@ -22,7 +22,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "Say what this machine has and lacks for virtio.",
     "explain": "Explain an error code.",
     "io": "Drive the disk or the NIC behind a vhost-user socket.",
-    "net": "Serve a NIC.",
+    "net": "Serve a NIC whose frames go where URL (or --link) says.",
     "probe": "Say what is behind a vhost-user socket.",
     "rng": "Serve random numbers.",
     "run": "Run COMMAND in a throw-away Linux guest, with disks served by pyvirtio.",
