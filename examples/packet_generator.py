@@ -53,5 +53,5 @@ def generate(path: str) -> None:
 if len(sys.argv) > 1:
     generate(sys.argv[1])
 else:
-    with tempfile.TemporaryDirectory() as folder, serving(NetDevice("loop:"), f"{folder}/nic.sock"):
-        generate(f"{folder}/nic.sock")
+    with tempfile.TemporaryDirectory() as at, NetDevice("loop:") as nic, serving(nic, f"{at}/nic.sock"):
+        generate(f"{at}/nic.sock")

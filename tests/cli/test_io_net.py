@@ -38,15 +38,16 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 
 @pytest.fixture(scope="module")
 def echoing(serve: Callable[..., str]) -> Iterator[str]:
-    with serving(
-        NetDevice("loop:", mac=MAC, mtu=1500, num_queues=2, speed=10000, duplex="full"), serve("loop")
+    with (
+        NetDevice("loop:", mac=MAC, mtu=1500, num_queues=2, speed=10000, duplex="full") as device,
+        serving(device, serve("loop")),
     ):
         yield serve("loop")
 
 
 @pytest.fixture(scope="module")
 def flooding(serve: Callable[..., str]) -> Iterator[str]:
-    with serving(NetDevice("flood:?size=100&burst=8", mac=MAC), serve("flood")):
+    with NetDevice("flood:?size=100&burst=8", mac=MAC) as device, serving(device, serve("flood")):
         yield serve("flood")
 
 
@@ -191,7 +192,7 @@ def test_a_file_that_is_no_capture(echoing: str) -> None:
 
 
 def test_a_disk_is_no_nic(serve: Callable[..., str]) -> None:
-    with serving(Blk("mem:1M"), serve("disk")):
+    with Blk("mem:1M") as disk, serving(disk, serve("disk")):
         error = io(serve("disk"), "send", HEX).exception
         assert isinstance(error, UsageError)
         assert "is no NIC; its features are those of blk" in str(error)
@@ -217,7 +218,7 @@ def test_a_device_that_takes_no_more(echoing: str, monkeypatch: pytest.MonkeyPat
 def test_nobody_filters(serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A back-end without a control queue says so."""
     monkeypatch.setattr("virtio.drivers.net.features.WANTED", 1 << 16 | 1 << 5)
-    with serving(NetDevice("null:", mac=MAC), serve("plain")):
+    with NetDevice("null:", mac=MAC) as device, serving(device, serve("plain")):
         error = io(serve("plain"), "receive", "--promiscuous").exception
     assert isinstance(error, UnsupportedRequestError)
     assert isinstance(error, VirtioError)

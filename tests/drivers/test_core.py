@@ -108,6 +108,23 @@ def test_a_closed_device_cannot_be_used_or_restarted(connect: Connect) -> None:
         disk.read(0, 512)
 
 
+def test_whoever_is_woken_by_closing_may_close_too(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = connect(disk_transport())
+    let_go, closed = disk._let_go, []
+
+    def wake(error: object) -> None:
+        monkeypatch.setattr(disk, "fail", lambda error: None)
+        thread = threading.Thread(target=disk.close)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(disk, "fail", wake)
+    monkeypatch.setattr(disk, "_let_go", lambda: closed.append(1))
+    disk.close()
+    let_go()
+    assert closed == [1]
+
+
 def test_a_device_that_dies_fails_whoever_waits(connect: Connect) -> None:
     transport = disk_transport(serve=lambda readable, writable: -1)
     disk = connect(transport, timeout=None, num_queues=2)

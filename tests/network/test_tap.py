@@ -308,7 +308,7 @@ def test_macvtap(namespace: Any, opened: Opener, mode: str) -> None:
     assert link.interface.mac == bytes.fromhex("020000000009")
     assert not link.use_queues(2)  # where a flow goes, no guest decides
     nic = Wire(link, 2)
-    raw = inside(namespace.path, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x0300))
+    raw = inside(namespace.path, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
     with raw:
         raw.bind(("v1", 0x88B5))
         raw.settimeout(10)

@@ -11,9 +11,11 @@ from virtio.network import Link, NullLink, Sink, open_link
 
 
 def test_a_link_is_closed_with_its_block() -> None:
+    before = threading.active_count()
     with open_link("flood:") as link:
         link.connect(NullLink())
-    assert "virtio-flood" not in {thread.name for thread in threading.enumerate()}
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("url", ["nowhere:", "null", "null:?colour=red"])

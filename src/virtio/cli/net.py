@@ -94,9 +94,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 )
 @backend_options
 def command(url: str | None, link: str | None, options: Options, **settings: object) -> int:
-    """Serve a NIC.
-
-    Its frames go where URL, or --link, says.
+    """Serve a NIC whose frames go where URL (or --link) says.
 
     Listens for one hypervisor after the other (vhost-user) until SIGTERM or ^C.
     """

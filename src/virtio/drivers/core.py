@@ -64,6 +64,7 @@ class Driver(Closing):
         self._rings: list[Buffer] = []
         self._failure: VirtioError | None = None
         self._closed = False
+        self._close_lock = threading.Lock()
         self._watcher: threading.Thread | None = None
         self._config_lock = threading.Lock()
         self._round_robin = 0
@@ -241,8 +242,13 @@ class Driver(Closing):
         self._bring_up()
 
     def close(self) -> None:
-        """Reset the device and let go of it. Requests under way fail. Closing twice is harmless."""
-        if self._closed:
+        """Reset the device and let go of it. Requests under way fail.
+
+        Closing twice is harmless, also by two threads: the one that was second does not wait for the first.
+        """
+        with self._close_lock:  # whoever `fail` wakes may close it too
+            second, self._closed = self._closed, True
+        if second:
             return
         self.fail(DeviceGoneError("the device was closed here"))
         self._let_go()
