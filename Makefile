@@ -18,7 +18,7 @@ OPTIONAL_PACKAGES := liburing-dev
 # What a real guest needs, and what the tests and benchmarks compare with.
 DEMO_PACKAGES := $(BUILD_PACKAGES) user-mode-linux qemu-system-x86 linux-image-cloud-amd64 busybox-static e2fsprogs passt
 TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-common qemu-utils seabios ipxe-qemu dnsmasq-base mount iproute2 \
-	iperf3 ethtool tshark valgrind
+	iperf3 ethtool tshark dpdk-dev valgrind
 
 COMPILED := $(wildcard src/virtio/*/*.pxd src/virtio/*/*/*.pxd)
 # An editable install knows the modules there were: folders change when one comes or goes.
