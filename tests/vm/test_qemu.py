@@ -62,14 +62,26 @@ def test_a_foreign_kernel_gets_its_own_parameters_only() -> None:
 def test_reconnection_is_asked_for_not_guessed(tmp_path: Path, option: str) -> None:
     schema = [{"name": "x", "members": [{"name": option}, {"name": "path"}]}, {"name": "y"}]
     (tmp_path / "answers").write_text(
-        "\n".join(json.dumps(a) for a in ({"QMP": {}}, {"return": {}}, {"return": schema}))
+        "".join(json.dumps(a) + "\n" for a in ({"QMP": {}}, {"return": {}}, {"return": schema}))
     )
     program = tmp_path / "qemu"
-    program.write_text(f"#!/bin/sh\ncat >/dev/null\ncat {tmp_path}/answers\n")
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/answers\nexec cat >/dev/null\n")
     program.chmod(0o755)
     assert qemu.reconnect_option(str(program)) == option
     (tmp_path / "answers").unlink()
     assert qemu.reconnect_option(str(program)) == option, "the answer is remembered"
+
+
+def test_a_qemu_that_takes_its_time_to_say_all(tmp_path: Path) -> None:
+    program = tmp_path / "qemu"
+    schema = '{"return": [{"name": "x", "members": [{"name": "reconnect-ms"}]}]}'
+    program.write_text(
+        "#!/bin/sh\n"
+        "echo '{\"QMP\": {}}'; read line; echo '{\"return\": {}}'; read line\n"
+        f"printf '%s' '{schema[:30]}'; sleep 0.3; echo '{schema[30:]}'; exec cat >/dev/null\n"
+    )
+    program.chmod(0o755)
+    assert qemu.reconnect_option(str(program)) == "reconnect-ms"
 
 
 @pytest.mark.peer

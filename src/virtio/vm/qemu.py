@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
+import socket
 import subprocess
 
 from virtio.vm import cache, programs
 from virtio.vm.accelerator import Accelerator
 from virtio.vm.devices import Net, quote
+from virtio.vm.qmp import Qmp
 from virtio.vm.setup import Lines, Setup
 
 __all__ = ["KERNEL_PARAMETERS", "command", "program", "reconnect_option"]
@@ -98,13 +99,18 @@ def reconnect_option(qemu: str) -> str:
 
 def _probe_reconnect(qemu: str) -> str:
     """Ask QEMU for the schema of its own protocol."""
-    requests = ("qmp_capabilities", "query-qmp-schema", "quit")
-    asked = "".join(json.dumps({"execute": request}) + "\n" for request in requests)
-    done = subprocess.run(
-        [qemu, "-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-qmp", "stdio"],
-        input=asked, capture_output=True, text=True, timeout=30, check=True,
-    )  # fmt: skip
-    answers = (json.loads(line).get("return") for line in done.stdout.splitlines())
-    schema = next(answer for answer in answers if isinstance(answer, list))
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [qemu, "-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-qmp", "stdio"],
+            stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    qmp = Qmp(ours, timeout=30)
+    try:
+        schema = qmp.execute("query-qmp-schema")
+    finally:
+        qmp.close()
+        process.kill()  # told to quit, it may do so before it has said all that it was asked
+        process.wait()
     members = {member.get("name") for entry in schema for member in entry.get("members", ())}
     return "reconnect-ms" if "reconnect-ms" in members else "reconnect"
