@@ -194,6 +194,33 @@ def test_a_full_receiver_does_not_hold_up_the_steering(guest: Any) -> None:
     assert device.nic.stats()["receive"][0]["full"] == 3
 
 
+def test_a_link_keeps_what_a_full_receiver_cannot_take_yet(guest: Any) -> None:
+    wire = Wire(readable=True)
+    device = open_net(wire)
+    nic = Nic(guest(device, features=VERSION_1))
+    device.nic.set_steering(Steering())
+    nic.post(2)
+    wire.offer([bytes((n,)) * 60 for n in range(5)])
+    nic.post(3)
+    assert [frame.data[0] for frame in nic.take(5)] == [0, 1, 2, 3, 4]
+    assert device.nic.stats()["receive"][0]["full"] == 0
+
+
+def test_a_full_receiver_does_not_hold_up_a_link_for_ever(guest: Any) -> None:
+    wire = Wire(readable=True)
+    device = open_net(wire)
+    nic = Nic(guest(device, features=VERSION_1))
+    device.nic.set_steering(Steering())
+    nic.post(2)
+    wire.offer([bytes((n,)) * 60 for n in range(5)])
+    assert [frame.data[0] for frame in nic.take(2)] == [0, 1]
+    deadline = time.monotonic() + 20
+    while wire.left:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert device.nic.stats()["receive"][0]["full"] == 3
+
+
 def test_the_hash_header(guest: Any) -> None:
     wire = Wire()
     device = open_net(wire)

@@ -44,6 +44,8 @@ cdef class Nic(Sink):
     cdef Steering steering
     cdef void **intakes             # by pair: an Intake that is open, or NULL
 
+    cdef bint keeps                 # the link: what is not taken it offers again
+    cdef int hurried                # even so, what a full ring cannot take is dropped; atomic
     cdef int learns                 # the steering wants to see what is sent; atomic
 
     # A transmit queue's worker is about to send frames, while the steering `learns`.
@@ -59,4 +61,4 @@ cdef class Nic(Sink):
     ) noexcept nogil
     cdef bint admits(self, const Frame *frame) noexcept nogil
     cdef int steer(self, const Frame *frames, int count) noexcept nogil
-    cdef void steer_burst(self, const Frame *frames, int count) noexcept nogil
+    cdef int steer_burst(self, const Frame *frames, int count) noexcept nogil

@@ -165,6 +165,7 @@ class Nic:
 
     def connect(self) -> None:
         """Have the link deliver here. Raises UsageError if it is another NIC's."""
+        self.keeps = self.link.receive_fd(0) >= 0
         self.link.connect(self, self.most_pairs)
 
     def disconnect(self) -> None:
@@ -261,14 +262,21 @@ class Nic:
         return self.filter.admits(head, length)
 
     def steer(self, frames, count):
-        """Give each frame to the receiver that is chosen for it. One that is full does not hold up others."""
+        """Give each frame to the receiver that is chosen for it. Number taken.
+
+        What a full one cannot take is dropped, or left with a link that keeps it: dropping costs a stream
+        more than a short wait costs the other receivers.
+        """
         done: cython.int = 0
         part: cython.int
+        taken: cython.int
         while done < count:
             part = min(count - done, BURST)
-            self.steer_burst(frames + done, part)
-            done += part
-        return count
+            taken = self.steer_burst(frames + done, part)
+            done += taken
+            if taken < part:
+                break
+        return done
 
     def steer_burst(self, frames, count):
         hashes = cython.declare(uint32_t[BURST])
@@ -294,10 +302,14 @@ class Nic:
                     cython.address(hashes[start]),
                     cython.address(reports[start]),
                 )
-                count_drops(cython.address(self.received[pairs[start]]), FULL, end - start - taken)
+                if taken < end - start:
+                    if self.keeps and not atomic.load_int(cython.address(self.hurried), atomic.RELAXED):
+                        return start + taken
+                    count_drops(cython.address(self.received[pairs[start]]), FULL, end - start - taken)
             else:
                 count_drops(cython.address(self.received[0]), FILTERED, end - start)
             start = end
+        return count
 
 
 @cython.cfunc

@@ -112,20 +112,38 @@ class Receiver(QueueWorker):
             self.rest(False, False, -1)
             return
         moved = self.link.receive(self.pair, BURST)
+        if moved == -ENOSPC:
+            self.wait_for_room()
+            return
+        self.held = 0
         if moved > 0:
             return
-        if moved == -ENOSPC:
-            if not self.intake.ask_for_room():
-                self.sleeps += 1
-                self.rest(False, True, -1)
-                self.intake.want_no_kicks()
-        elif moved != 0 and moved != -EAGAIN:
+        if moved != 0 and moved != -EAGAIN:
             self.rest(False, False, TROUBLE_NS)
         elif not self.keep_looking():
             start: int64_t = now()
             self.sleeps += 1
             self.rest(True, False, -1)
             self.adapt(now() - start)
+
+    def wait_for_room(self):
+        """Sleep until the driver makes some. Where frames are steered others wait, too, so not for long."""
+        steered: cython.bint = self.nic.steering is not None
+        time: int64_t = now()
+        if self.held == 0:
+            self.held = time
+        elif steered and time - self.held >= PATIENCE_NS:
+            self.held = 0
+            atomic.store_int(cython.address(self.nic.hurried), 1, atomic.RELAXED)
+            self.link.receive(self.pair, BURST)
+            atomic.store_int(cython.address(self.nic.hurried), 0, atomic.RELAXED)
+            return
+        if not self.intake.ask_for_room():
+            self.sleeps += 1
+            self.rest(False, True, self.held + PATIENCE_NS - time if steered else -1)
+            self.intake.want_no_kicks()
+        elif steered:
+            self.rest(False, False, LOOK_NS)  # it is another pair's, whose kicks are not for this thread
 
     def keep_looking(self):
         """Ask the link again for the present window. True if it paid, or there is something else to do."""
