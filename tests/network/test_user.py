@@ -218,6 +218,13 @@ def test_passt_may_send_by_the_windowful() -> None:
     assert held[1] > 1.5 * held[0]
 
 
+def test_what_goes_to_passt_does_not_pile_up() -> None:
+    ours, theirs = roomy_pair()
+    with ours, theirs:
+        default = int(Path("/proc/sys/net/core/wmem_default").read_text())
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == default
+
+
 def test_passt_says_why_it_cannot(passt: Path) -> None:
     with pytest.raises(NetworkError, match=r"passt ended with status 1: .*999\.0\.0\.1"):
         open_link(f"user:?passt={passt}&address=999.0.0.1")

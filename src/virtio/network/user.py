@@ -135,14 +135,17 @@ class Passt(Dialer):
 
 
 def roomy_pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected sockets that hold much: passt drops what finds no room, and sends by the windowful."""
-    pair = socket.socketpair()
-    for end in pair:
-        for option in (SO_SNDBUFFORCE, socket.SO_SNDBUF):  # the first takes CAP_NET_ADMIN
-            with contextlib.suppress(PermissionError):
-                end.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
-                break
-    return pair
+    """Two connected sockets, ours and passt's, of which passt's holds much.
+
+    passt drops what finds no room, and sends by the windowful. What we send must not pile up: passt 2023 is
+    told of new frames only, reads a buffer of its own full, and leaves the rest until there is something new.
+    """
+    ours, theirs = socket.socketpair()
+    for option in (SO_SNDBUFFORCE, socket.SO_SNDBUF):  # the first takes CAP_NET_ADMIN
+        with contextlib.suppress(PermissionError):
+            theirs.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+            break
+    return ours, theirs
 
 
 class UserLink(StreamLink):
