@@ -18,6 +18,7 @@ from virtio.errors import (
     NetworkUrlError,
 )
 from virtio.network import Link, open_link
+from virtio.network.stream import StreamLink
 from virtio.testing.wire import Wire
 
 FRAME = bytes(range(14)) + b"a frame" * 9
@@ -66,6 +67,20 @@ def test_the_form_on_the_wire(opened: Opener, tmp_path: Path) -> None:
         for byte in data:
             peer.send(bytes([byte]))
         assert [frame.data for frame in nic.wait()] == [FRAME]
+
+
+def test_frames_that_go_apart() -> None:
+    link = StreamLink("apart", apart=True)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a record for each call
+    with ours, theirs:
+        ours.setblocking(False)
+        link.plug(ours.fileno())
+        sent = [*frames(20), *frames(1, 1514)]
+        assert Wire(link).send(sent) == len(sent)
+        for frame in sent:
+            assert theirs.recv(1 << 16) == struct.pack("!I", len(frame)) + frame
+        link.disconnect()
+        link.close()
 
 
 def test_a_windowful_finds_room(opened: Opener) -> None:

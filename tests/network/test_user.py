@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,10 @@ import pytest
 
 from virtio.errors import NetworkError, NetworkExtraError, NetworkUrlError
 from virtio.network import Link, open_link
+from virtio.network.keeper import Given, Keeper
 from virtio.network.namespace import inside
 from virtio.network.packet import checksum, parse_udp
+from virtio.network.passt import PasstLink
 from virtio.network.url import parse
 from virtio.network.user import arguments, roomy_pair
 from virtio.testing.wire import Wire
@@ -31,6 +34,8 @@ def passt(namespace: Any, tmp_path: Path) -> Path:
     """passt in the namespace, where there is one interface, with nothing behind it."""
     if shutil.which("passt") is None:
         pytest.skip("passt is not installed")
+    if subprocess.run(["unshare", "--user", "true"], capture_output=True).returncode:
+        pytest.skip("passt needs a user namespace, and none may be made here")
     for command in (
         "ip link set lo up",
         "ip link add v0 type veth peer name v1",
@@ -144,6 +149,41 @@ def test_tcp_reaches_the_hosts_loopback(passt: Path, namespace: Any, opened: Ope
         assert nic.link.stats()["denied"] == 1
 
 
+def test_passt_survives_the_end_of_a_connection(passt: Path, namespace: Any, opened: Opener) -> None:
+    nic = Wire(opened(f"user:?passt={passt}"))
+    wait_carrier(nic.link, True)
+    with inside(namespace.path, lambda: socket.socket()) as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        for ours in range(5000, 5100):
+            nic.send([tcp((ours, port), (100, 0), 0x02)])
+            _, sequence, _, _ = await_tcp(nic, ours, 0x12)
+            nic.send([tcp((ours, port), (101, sequence + 1), 0x10)])
+            server.accept()[0].close()
+            _, end, _, _ = await_tcp(nic, ours, 0x11)
+            nic.send([tcp((ours, port), (101, end), 0x11)])
+            nic.send([tcp((ours, port), (102, end + 1), 0x10)] * 4)  # as to a FIN that came four times
+
+
+def test_what_follows_the_end_of_a_connection_waits_for_passt() -> None:
+    link, (ours, theirs) = PasstLink(), socket.socketpair()
+    end, after, other = (tcp((port, 80), (1, 1), flags) for port, flags in ((1, 0x11), (1, 0x10), (2, 0x10)))
+    with ours, theirs:
+        ours.setblocking(False)
+        link.plug(ours.fileno())
+        wire = Wire(link)
+        assert wire.send([after, after, end]) == 3
+        assert wire.send([after]) == 0
+        assert wire.send([other, other]) == 2
+        theirs.recv(1 << 16)
+        assert wire.send([after, after]) == 1
+        theirs.recv(1 << 16)
+        assert wire.send([tcp((1, 80), (1, 1), 0x02), after, after]) == 3  # the ports are used again
+        link.disconnect()
+        link.close()
+
+
 def test_a_forwarded_port_reaches_in(passt: Path, namespace: Any, opened: Opener) -> None:
     nic = Wire(opened(f"user:?passt={passt}&forward=tcp:8080:80,udp:5353:53&allow=192.0.2.99"))
     wait_carrier(nic.link, True)
@@ -220,9 +260,13 @@ def test_passt_may_send_by_the_windowful() -> None:
 
 def test_what_goes_to_passt_does_not_pile_up() -> None:
     ours, theirs = roomy_pair()
-    with ours, theirs:
+    with theirs:
+        link = PasstLink()
+        link.keep(Keeper(link, Given(ours)))
+        wait_carrier(link, True)
         default = int(Path("/proc/sys/net/core/wmem_default").read_text())
         assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == default
+        link.close()
 
 
 def test_passt_says_why_it_cannot(passt: Path) -> None:

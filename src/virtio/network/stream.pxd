@@ -49,6 +49,7 @@ cdef class StreamLink(FdLink):
     cdef size_t end
     cdef int broken         # errno; atomic
     cdef uint32_t bad_length
+    cdef readonly bint apart  # each frame is sent by a call of its own
     cdef readonly int wake  # an eventfd: there is a tail, or the connection is broken
     cdef object _name
     cdef object _keeper

@@ -24,6 +24,9 @@ class StreamLink:
 
     ``keeper`` does that; it is started here and stopped by `close`, and looks after the link whenever the
     eventfd ``wake`` counts: `fault` then says what broke, and `push` sends what was left over.
+
+    ``apart`` is for a peer that finds a frame only where a read begins: each is sent by a call of its own,
+    which on a unix socket keeps it, up to 32 KiB at least, in one piece.
     """
 
     def __cinit__(self) -> None:
@@ -31,9 +34,10 @@ class StreamLink:
         pthread_mutex_init(cython.address(self.receiving), cython.NULL)
         self.wake = -1
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, apart: bool = False) -> None:
         FdLink.__init__(self, 1)
         self._name = name
+        self.apart = apart
         self.tail = cython.cast(cython.p_char, malloc(LONGEST_FRAME + PREFIX))
         self.scratch = cython.cast(cython.p_char, malloc(LONGEST_FRAME))
         self.prefixes = cython.cast(cython.pointer[uint8_t[4]], malloc(BURST * PREFIX))
@@ -182,7 +186,7 @@ class StreamLink:
                 if atomic.load_int(cython.address(self.broken), atomic.ACQUIRE) == 0:
                     break
                 continue
-            result = self.send_some(fd, cython.address(frames[taken]), count - taken)
+            result = self.send_some(fd, cython.address(frames[taken]), 1 if self.apart else count - taken)
             if result == 0:
                 break
             if result > 0:

@@ -18,7 +18,7 @@ from virtio.errors import NetworkError, NetworkExtraError, NetworkUrlError
 from virtio.network.keeper import Dialer, Keeper
 from virtio.network.link import Link
 from virtio.network.options import flag, number, several
-from virtio.network.stream import StreamLink
+from virtio.network.passt import PasstLink
 from virtio.network.url import Location
 
 __all__ = ["Passt", "arguments", "open_user", "roomy_pair"]
@@ -33,6 +33,11 @@ END_SECONDS = 3.0
 
 SO_SNDBUFFORCE = 32
 BUFFER_BYTES = 8 << 20
+
+NO_USER_NAMESPACE = (
+    "passt locks itself into a user namespace: allow one here (sysctl user.max_user_namespaces, a "
+    "container's seccomp or AppArmor profile; never in a chroot), or use tap:, switch: or stream:"
+)
 
 PROBE = bytes.fromhex("ffffffffffff ffffffffffff 0806 0001 0800 06 04 0001") + bytes.fromhex(
     "ffffffffffff 00000000 000000000000 c00002fe"
@@ -96,7 +101,9 @@ class Passt(Dialer):
             status = self._end()
             raise NetworkError(
                 f"passt ended with status {status}: {self._said[-1] if self._said else 'it did not say why'}",
-                fix="run it by hand to see more: " + " ".join(self._command),
+                fix=NO_USER_NAMESPACE
+                if self._said and "user namespace" in self._said[-1]
+                else "run it by hand to see more: " + " ".join(self._command),
             ) from error
 
     def dial(self, pause: Callable[[int | None, float | None], bool]) -> socket.socket | None:
@@ -135,10 +142,8 @@ class Passt(Dialer):
 
 
 def roomy_pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected sockets, ours and passt's, of which passt's holds much.
-
-    passt drops what finds no room, and sends by the windowful. What we send must not pile up: passt 2023 is
-    told of new frames only, reads a buffer of its own full, and leaves the rest until there is something new.
+    """Two connected sockets, ours and passt's, of which passt's holds much: it drops what finds no room, and
+    sends by the windowful.
     """
     ours, theirs = socket.socketpair()
     for option in (SO_SNDBUFFORCE, socket.SO_SNDBUF):  # the first takes CAP_NET_ADMIN
@@ -146,19 +151,6 @@ def roomy_pair() -> tuple[socket.socket, socket.socket]:
             theirs.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
             break
     return ours, theirs
-
-
-class UserLink(StreamLink):
-    """The guest's way to passt."""
-
-    def __init__(self, mtu: int | None) -> None:
-        super().__init__("user:")
-        self._mtu = mtu
-
-    @property
-    def mtu(self) -> int | None:
-        """What ``mtu=`` says, which passt tells the guest too."""
-        return self._mtu
 
 
 def open_user(location: Location) -> Link:
@@ -169,7 +161,7 @@ def open_user(location: Location) -> Link:
     command = [_program(location), *arguments(location)]
     mtu = number(location, "mtu", 0, 1280, 65520) or None
     dialer = Passt(command)
-    link = UserLink(mtu)
+    link = PasstLink(mtu)
     link.keep(Keeper(link, dialer))
     return link
 
