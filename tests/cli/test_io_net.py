@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -137,6 +141,22 @@ def test_flooding_at_a_rate(echoing: str) -> None:
 
 def test_echoing(flooding: str) -> None:
     data = json.loads(done(flooding, "echo", "--seconds", "1", "--promiscuous", "--json").stdout)
+    assert data["received"] >= data["sent"] > 0
+
+
+def test_an_echo_that_is_ended_says_what_it_did(serve: Callable[..., str]) -> None:
+    command = [sys.executable, "-m", "virtio.cli", "io", serve("ended"), "echo", "--promiscuous", "--json"]
+    with (
+        NetDevice("flood:", mac=MAC) as device,
+        serving(device, serve("ended")),
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process,
+    ):
+        while not device.nic.stats()["transmit"][0]["frames"]:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    data = json.loads(output)
     assert data["received"] >= data["sent"] > 0
 
 

@@ -13,8 +13,13 @@ cdef extern from "<poll.h>" nogil:
     short POLLIN
     int ppoll(pollfd *fds, unsigned long count, const timespec *timeout, const void *mask)
 
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
 cdef enum:
     BATCH = 64              # chains taken at once
+    # Nanoseconds to poll before whatever else wants the same processor, another queue's thread maybe, gets it.
+    SELFISH_NS = 2000
     # Nanoseconds to poll while more than half of the requests wait for something else, such as a disk: enough
     # for a driver to follow up what it got, less than the next completion is likely to take.
     PATIENCE_NS = 4000

@@ -399,6 +399,7 @@ class QueueWorker:
     def spin(self):
         """Look for work for up to the present window. True if there is some, or the state has changed."""
         start: int64_t
+        waited: int64_t
         window: int64_t = self.window_ns
         _: cython.int
         if window == 0:
@@ -417,8 +418,11 @@ class QueueWorker:
                 self.collect()
             if atomic.load_int(cython.address(self.state), atomic.RELAXED) != WORKER_RUN:
                 return True
-            if now() - start >= window:
+            waited = now() - start
+            if waited >= window:
                 return False
+            if waited >= SELFISH_NS:
+                sched_yield()
 
     def sleep(self):
         start: int64_t = now()

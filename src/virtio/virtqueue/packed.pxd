@@ -43,6 +43,16 @@ cdef inline Descriptor copy_descriptor(const char *place) noexcept nogil:
     return copy
 
 
+cdef inline uint64_t second_half(uint32_t length, uint16_t id, uint16_t flags) noexcept nogil:
+    """What follows the address in a descriptor, to be stored in one go."""
+    return length | <uint64_t>id << 32 | <uint64_t>flags << 48
+
+
+cdef inline uint64_t *half_of(Descriptor *descriptor) noexcept nogil:
+    """Where that goes."""
+    return <uint64_t *>&descriptor.length
+
+
 cdef struct Position:
     uint32_t index      # of a descriptor
     uint32_t wrap       # the wrap counter: 0 or 1
@@ -119,7 +129,7 @@ cdef class PackedDeviceQueue(DeviceQueue):
     cdef uint32_t held          # descriptors of chains taken and not yet written back
     # What was given since the last publish.
     cdef Position first         # where its first used descriptor is,
-    cdef uint16_t first_flags   # whose flags are written after all the others
+    cdef uint64_t first_half    # whose second half is written after all the others
     cdef uint32_t steps         # descriptors it covers; 0: nothing was given
     cdef bint signalled_known   # false after a restore: then notify
 

@@ -16,8 +16,8 @@ from cython.cimports.virtio.memory.atomic import (
     load_u32,
     load_u64,
     prefetch_write,
-    store_u16,
     store_u32,
+    store_u64,
 )
 from cython.cimports.virtio.memory.table import GuestMemory, log_write, memory_gone
 from cython.cimports.virtio.virtqueue.queue import (
@@ -278,22 +278,21 @@ class PackedDeviceQueue(DeviceQueue):
             self.put_used(chain)
 
     def put_used(self, chain: cython.pointer[Chain]) -> cython.void:
-        """Write a used descriptor, but keep back the flags of the first one since the last publish.
+        """Write a used descriptor, but keep back the first one since the last publish.
 
         The driver looks at one descriptor only, the next to be used (2.8.2), so it sees nothing of a batch
-        before that one's flags, and then all of it.
+        before that one's flags, and then all of it. As it may be polling there, that place is written once.
         """
         descriptor: cython.pointer[Descriptor] = cython.address(self.ring[self.used.index])
         flags: uint16_t = used_marks(self.used)
         if chain.written:
             flags |= DESC_WRITE
-        store_u32(cython.address(descriptor.length), chain.written, RELAXED)
-        store_u16(cython.address(descriptor.id), chain.id, RELAXED)
+        half: uint64_t = second_half(chain.written, chain.id, flags)
         if self.steps == 0:
             self.first = self.used
-            self.first_flags = flags
+            self.first_half = half
         else:
-            store_u16(cython.address(descriptor.flags), flags, RELAXED)
+            store_u64(half_of(descriptor), half, RELAXED)
             self._log_used(descriptor)
         self.steps += chain.slots
         self.held -= chain.slots
@@ -307,7 +306,7 @@ class PackedDeviceQueue(DeviceQueue):
             return False
         self.steps = 0
         descriptor: cython.pointer[Descriptor] = cython.address(self.ring[self.first.index])
-        store_u16(cython.address(descriptor.flags), self.first_flags, RELEASE)
+        store_u64(half_of(descriptor), self.first_half, RELEASE)
         self._log_used(descriptor)
         # The descriptors must be seen before it is asked whether to notify (2.8.10).
         fence(SEQ_CST)

@@ -29,7 +29,7 @@ cdef class PackedDriverQueue(DriverQueue):
     cdef Position used          # the next that the device will write
     # What was added since the last publish.
     cdef Position first         # where its first descriptor is,
-    cdef uint16_t first_flags   # whose flags are written after all the others
+    cdef uint64_t first_half    # whose second half is written after all the others
     cdef uint32_t steps         # descriptors it covers; 0: nothing was added
     # What the used descriptor read last finished, and was not reaped yet. One chain; with IN_ORDER more.
     cdef bint in_batch

@@ -12,7 +12,6 @@ from cython.cimports.virtio.memory.atomic import (
     fence,
     load_u16,
     load_u32,
-    store_u16,
     store_u32,
     store_u64,
 )
@@ -30,7 +29,9 @@ from cython.cimports.virtio.virtqueue.packed import (
     avail_marks,
     event_due,
     event_word,
+    half_of,
     position_of,
+    second_half,
     used_marks,
 )
 from cython.cimports.virtio.virtqueue.queue import (
@@ -207,7 +208,7 @@ class PackedDriverQueue(DriverQueue):
     def put_descriptor(
         self, address: uint64_t, length: uint32_t, id: uint32_t, flags: uint16_t
     ) -> cython.void:
-        """Write the next descriptor, but keep back the flags of the first one since the last publish.
+        """Write the next descriptor, but keep back half of the first one since the last publish.
 
         The device looks at one descriptor only, the next to be available (2.8.2), so it sees nothing of a
         batch before that one's flags, and then all of it.
@@ -215,13 +216,12 @@ class PackedDriverQueue(DriverQueue):
         descriptor: cython.pointer[Descriptor] = cython.address(self.ring[self.avail.index])
         flags |= avail_marks(self.avail)
         store_u64(cython.address(descriptor.address), address, RELAXED)
-        store_u32(cython.address(descriptor.length), length, RELAXED)
-        store_u16(cython.address(descriptor.id), cython.cast(uint16_t, id), RELAXED)
+        half: uint64_t = second_half(length, cython.cast(uint16_t, id), flags)
         if self.steps == 0:
             self.first = self.avail
-            self.first_flags = flags
+            self.first_half = half
         else:
-            store_u16(cython.address(descriptor.flags), flags, RELAXED)
+            store_u64(half_of(descriptor), half, RELAXED)
         self.steps += 1
         advance(cython.address(self.avail), 1, self.size)
 
@@ -230,8 +230,8 @@ class PackedDriverQueue(DriverQueue):
         if steps == 0:
             return False
         self.steps = 0
-        flags = cython.address(self.ring[self.first.index].flags)
-        store_u16(flags, self.first_flags, RELEASE)
+        descriptor: cython.pointer[Descriptor] = cython.address(self.ring[self.first.index])
+        store_u64(half_of(descriptor), self.first_half, RELEASE)
         # The descriptors must be seen before it is asked whether to notify (2.8.21.3.1).
         fence(SEQ_CST)
         events: uint32_t = load_u32(self.device_events, RELAXED)

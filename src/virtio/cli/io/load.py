@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,9 +12,10 @@ from virtio.cli.io.info import rows
 from virtio.cli.io.nic import promiscuous_option, ready
 from virtio.cli.io.target import Target, command, parse_bytes, parse_mac_option
 from virtio.cli.output import emit, table
+from virtio.cli.signals import stopping
 
 if TYPE_CHECKING:
-    from virtio.drivers import NetLoadResult
+    from virtio.drivers import Net, NetLoadOptions, NetLoadResult
 
 UNTIL_STOPPED = 1e9  # seconds
 
@@ -63,7 +65,7 @@ def flood(
     as_json: bool,
 ) -> None:
     """Send one frame over and over, and measure how fast it is taken."""
-    from virtio.drivers import NetLoadOptions, run_net_load
+    from virtio.drivers import NetLoadOptions
     from virtio.drivers.net.load import sample_frame
     from virtio.network.craft import EVERYBODY
 
@@ -73,8 +75,7 @@ def flood(
         options = NetLoadOptions(
             send=True, receive=receive, frame=frame, frames=frames, seconds=seconds, rate=rate, polling=poll
         )
-        result = run_net_load(nic, options)
-    emit(_measured(result, size), as_json, lambda data: table(rows(data)))
+        _run(nic, options, as_json, size)
 
 
 @command.command(
@@ -100,7 +101,7 @@ def echo(
     as_json: bool,
 ) -> None:
     """Send back whatever comes."""
-    from virtio.drivers import NetLoadOptions, run_net_load
+    from virtio.drivers import NetLoadOptions
 
     options = NetLoadOptions(
         echo=True,
@@ -110,8 +111,18 @@ def echo(
     )
     with target.nic(pairs=pairs) as nic:
         ready(nic, promiscuous=promiscuous)
-        result = run_net_load(nic, options)
-    emit(_measured(result), as_json, lambda data: table(rows(data)))
+        _run(nic, options, as_json)
+
+
+def _run(nic: Net, options: NetLoadOptions, as_json: bool, size: int | None = None) -> None:
+    """Drive the NIC and say what came of it, also when that was ended by ^C."""
+    from virtio.drivers import run_net_load
+
+    stop = threading.Event()
+    with stopping(stop.set) as asked:
+        result = run_net_load(nic, options, stop)
+    emit(_measured(result, size), as_json, lambda data: table(rows(data)))
+    click.get_current_context().exit(asked.status)
 
 
 def _measured(result: NetLoadResult, size: int | None = None) -> dict[str, Any]:

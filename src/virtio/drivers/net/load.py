@@ -95,8 +95,8 @@ def sample_frame(size: int, source: bytes, destination: bytes = b"\xff" * 6) -> 
     return (destination + source + b"\x08\x00" + head + udp).ljust(size, b"\0")
 
 
-def run_net_load(nic: Net, options: NetLoadOptions) -> NetLoadResult:
-    """Drive all of the NIC's pairs at once; nothing else may use it meanwhile.
+def run_net_load(nic: Net, options: NetLoadOptions, stop: threading.Event | None = None) -> NetLoadResult:
+    """Drive all of the NIC's pairs at once; nothing else may use it meanwhile. It ends when ``stop`` is set.
 
     UsageError for what cannot be done, and what the driver raises if the device fails.
     """
@@ -107,7 +107,10 @@ def run_net_load(nic: Net, options: NetLoadOptions) -> NetLoadResult:
     if options.rate is not None and options.rate <= 0:
         raise UsageError(f"a rate of {options.rate:g} frames a second")
     with ExitStack() as stack:
-        generators = [_Generator(nic, pair, options, index, stack) for index, pair in enumerate(nic.pairs)]
+        stop = stop or threading.Event()
+        generators = [
+            _Generator(nic, pair, options, index, stack, stop) for index, pair in enumerate(nic.pairs)
+        ]
         began = time.monotonic()
         _run_all(generators)
         elapsed = time.monotonic() - began
@@ -121,14 +124,22 @@ def run_net_load(nic: Net, options: NetLoadOptions) -> NetLoadResult:
 class _Generator:
     """One pair's share of the load."""
 
-    def __init__(self, nic: Net, pair: Pair, options: NetLoadOptions, index: int, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        nic: Net,
+        pair: Pair,
+        options: NetLoadOptions,
+        index: int,
+        stack: ExitStack,
+        stop: threading.Event,
+    ) -> None:
         for lock in (pair.receive_lock, pair.transmit_lock):
             stack.enter_context(lock)
         for queue in (pair.receive_queue, pair.transmit_queue):
             stack.enter_context(queue.exclusive())
         self.pair = pair
         self.error: BaseException | None = None
-        self.stopped = False
+        self.stop = stop
         self._seconds = options.seconds
         self._timeout = nic.options.timeout or 30.0
         self._channels = (pair.receiver.channel, pair.transmitter.channel)
@@ -184,7 +195,7 @@ class _Generator:
     def _work(self) -> None:
         deadline = time.monotonic_ns() + int(self._seconds * 1e9)
         began = time.monotonic_ns()
-        while not self.stopped and not (self._until_sent and self.load.sent >= self._share):
+        while not self.stop.is_set() and not (self._until_sent and self.load.sent >= self._share):
             now = time.monotonic_ns()
             left = min(SLICE_NS if self._rate is None else PACE_NS, deadline - now)
             if left <= 0:
@@ -233,8 +244,7 @@ def _run_all(generators: Sequence[_Generator]) -> None:
         thread.start()
     generators[0].run()
     if generators[0].error is not None:
-        for generator in generators:
-            generator.stopped = True
+        generators[0].stop.set()
     for thread in threads:
         thread.join()
 
