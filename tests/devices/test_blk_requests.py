@@ -4,7 +4,7 @@ import itertools
 import os
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,14 @@ CONTENTS = random.Random(5).randbytes(MIB)
 
 
 @pytest.fixture
-def make_disk(tmp_path: Path) -> Callable[..., Blk]:
+def make_disk(tmp_path: Path) -> Iterator[Callable[..., Blk]]:
+    made: list[Blk] = []
+
     def make(kind: str = "mem", **options: Any) -> Blk:
+        made.append(build(kind, **options))
+        return made[-1]
+
+    def build(kind: str, **options: Any) -> Blk:
         if kind in ("file", "direct"):
             path = tmp_path / "disk.img"
             path.write_bytes(CONTENTS)
@@ -69,7 +75,9 @@ def make_disk(tmp_path: Path) -> Callable[..., Blk]:
         memory.write(0, memoryview(CONTENTS))
         return Blk(memory, **options)
 
-    return make
+    yield make
+    for disk in made:
+        disk.close()
 
 
 def contents(disk: Blk) -> bytes:

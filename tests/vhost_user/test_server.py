@@ -122,7 +122,7 @@ def test_many_reconnects(tmp_path: Path, device: Any, count_fds: Callable[[], in
             with Frontend.connect(tmp_path / "s") as front:
                 front.get_features()
             counts.append(count_fds())
-        assert max(counts[10:]) <= max(counts[:10]) + 1
+        assert max(counts[10:]) <= max(counts[:10]) + 5  # a leak would be forty
         assert service.connections == 50
 
 

@@ -285,7 +285,8 @@ class Wire:
                 os.eventfd_read(self.fd)
             except OSError:  # nothing there, or closed while the NIC still looks
                 return -EAGAIN
-            return 0
+            if not self.waiting:  # something may have been offered between the look and the reading
+                return 0
         if self.guest is None:
             return -EAGAIN
         layout: Layout = Layout([self.waiting[i] for i in range(min(len(self.waiting), budget, BURST))], None)

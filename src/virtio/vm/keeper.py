@@ -48,20 +48,26 @@ def main() -> None:
     """Serve one launcher and one guest."""
     launcher = socket.socket(fileno=int(sys.argv[1]))
     launcher.set_inheritable(False)  # Whoever held it would hide our end from the launcher.
+    signalled, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(told)  # A signal just before a poll would be heard of after it.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(1))
     directory = make_directory()
     try:
         # Losing the launcher is an order to clean up.
         with suppress(BrokenPipeError, ConnectionResetError):
-            serve(launcher, directory)
+            serve(launcher, signalled, directory)
     finally:
         remove(directory)
 
 
-def serve(launcher: socket.socket, directory: str) -> None:
+def serve(launcher: socket.socket, signalled: int, directory: str) -> None:
     """Start what the launcher asks for, and return when guest and launcher are both done."""
     send(launcher, directory=directory)
+    waiting = select.poll()
+    waiting.register(signalled, select.POLLIN)
+    waiting.register(launcher, select.POLLIN)
+    waiting.poll()
     data, fds, _, _ = socket.recv_fds(launcher, MESSAGE_LIMIT, FD_LIMIT)
     if not data:
         return
@@ -70,16 +76,14 @@ def serve(launcher: socket.socket, directory: str) -> None:
         send(launcher, pid=pid)
         for fd in fds:
             os.close(fd)
-        watch(launcher, pid)
+        watch(launcher, waiting, pid)
     finally:
         end(pid)
 
 
-def watch(launcher: socket.socket, pid: int) -> None:
+def watch(launcher: socket.socket, waiting: select.poll, pid: int) -> None:
     """Until the launcher goes: report the guest's end."""
     ended = os.pidfd_open(pid)
-    waiting = select.poll()
-    waiting.register(launcher, select.POLLIN)
     waiting.register(ended, select.POLLIN)
     while launcher.fileno() not in (ready := [fd for fd, _ in waiting.poll()]):
         if ended in ready:
