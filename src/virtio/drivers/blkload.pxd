@@ -1,5 +1,6 @@
 """A load generator for block devices: one queue, one thread, no GIL."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from virtio.drivers.channel cimport Channel
@@ -54,6 +55,7 @@ cdef inline int bucket_of(uint64_t nanoseconds) noexcept nogil:
     return bucket if bucket < BUCKETS else BUCKETS - 1
 
 
+@cython.final
 cdef class BlkLoad:
     cdef Channel channel
     cdef DriverQueue queue

@@ -1,9 +1,7 @@
 """A load generator for block devices: one queue, one thread, no GIL."""
 
 from collections.abc import Sequence
-from typing import Final
-
-from typing_extensions import disjoint_base
+from typing import Final, final
 
 from virtio.drivers.channel import Channel
 
@@ -15,7 +13,7 @@ MOST_TOGETHER: Final[int]
 
 def bucket_limit(bucket: int) -> int: ...
 
-@disjoint_base
+@final
 class BlkLoad:
     depth: int
     block_size: int

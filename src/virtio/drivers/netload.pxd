@@ -1,5 +1,6 @@
 """A load generator for network devices: one pair of queues, one thread, no GIL."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from virtio.drivers.channel cimport Channel
@@ -13,6 +14,7 @@ cdef enum:
     ECHOED = 1 << 30        # in a token of the transmit queue: a slot of the receive queue
 
 
+@cython.final
 cdef class NetLoad:
     cdef Receiver receiver
     cdef Transmitter transmitter

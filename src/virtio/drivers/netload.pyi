@@ -1,11 +1,11 @@
-from typing_extensions import disjoint_base
+from typing import final
 
 from virtio.drivers.net.receiver import Receiver
 from virtio.drivers.net.transmitter import Transmitter
 
 __all__ = ["NetLoad"]
 
-@disjoint_base
+@final
 class NetLoad:
     left: int
     sent: int

@@ -1,5 +1,6 @@
 """Files through a shared mapping, where touching it cannot wait."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from posix.uio cimport iovec
 
@@ -47,6 +48,7 @@ cdef struct Chunk:
     uint16_t writes         # pages written in that era, up to CHUNK_PAGES; READY
 
 
+@cython.final
 cdef class MappedBackend(FileBackend):
     cdef char *base                 # of the mapping, aligned like a huge page
     cdef readonly uint64_t mapped   # bytes of the mapping, more than the file has; 0: none

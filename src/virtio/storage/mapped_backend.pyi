@@ -1,11 +1,11 @@
-from typing_extensions import disjoint_base
+from typing import final
 
 from virtio.storage.file_backend import FileBackend
 
 ALIGNMENT: int
 ROOM: int
 
-@disjoint_base
+@final
 class MappedBackend(FileBackend):
     """A file through the page cache, by copies from and to a shared mapping where those cannot wait."""
 

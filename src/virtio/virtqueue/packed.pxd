@@ -25,6 +25,7 @@ cdef enum:
     DESC_USED = 0x8000
     DESC_MARKS = 0x8080
     DESC_BYTES = 16
+    IN_LINE = 4         # descriptors in a cache line
 
     EVENTS_ENABLE = 0
     EVENTS_DISABLE = 1
@@ -74,14 +75,26 @@ cdef inline void retreat(Position *position, uint32_t steps, uint32_t size) noex
     position.index -= steps
 
 
-cdef inline uint16_t avail_marks(Position position) noexcept nogil:
-    """How a descriptor made available here is marked (2.8.1)."""
-    return DESC_AVAIL if position.wrap else DESC_USED
+# A Position is read part by part: read as a whole, just after its parts were written, it would wait for all that
+# the processor has yet to write, other processors' cache lines among it.
+
+cdef inline Position before(const Position *position, uint32_t steps, uint32_t size) noexcept nogil:
+    """Where it was `steps` (at most `size`) descriptors ago."""
+    cdef Position place
+    place.index = position.index
+    place.wrap = position.wrap
+    retreat(&place, steps, size)
+    return place
 
 
-cdef inline uint16_t used_marks(Position position) noexcept nogil:
-    """How a descriptor used here is marked (2.8.1)."""
-    return DESC_MARKS if position.wrap else 0
+cdef inline uint16_t avail_marks(uint32_t wrap) noexcept nogil:
+    """How a descriptor made available is marked (2.8.1)."""
+    return DESC_AVAIL if wrap else DESC_USED
+
+
+cdef inline uint16_t used_marks(uint32_t wrap) noexcept nogil:
+    """How a used descriptor is marked (2.8.1)."""
+    return DESC_MARKS if wrap else 0
 
 
 cdef inline uint32_t event_word(Position position, bint event_idx) noexcept nogil:
@@ -120,6 +133,7 @@ cdef inline bint event_due(
 cdef Position position_of(uint32_t index, bint wrap, uint32_t size) except *
 
 
+@cython.final
 cdef class PackedDeviceQueue(DeviceQueue):
     cdef Descriptor *ring
     cdef const uint32_t *driver_events  # what the driver wants to be notified of
@@ -128,33 +142,18 @@ cdef class PackedDeviceQueue(DeviceQueue):
     cdef Position used          # the next to write back
     cdef uint32_t held          # descriptors of chains taken and not yet written back
     # What was given since the last publish.
-    cdef Position first         # where its first used descriptor is,
-    cdef uint64_t first_half    # whose second half is written after all the others
+    cdef uint64_t kept[IN_LINE] # second halves of the first ones, which are written after all the others,
+    cdef uint32_t kept_mask     # by the steps from the first; which of them there are,
+    cdef uint32_t kept_steps    # and to where they are in one cache line
     cdef uint32_t steps         # descriptors it covers; 0: nothing was given
     cdef bint signalled_known   # false after a restore: then notify
 
-    cdef int attach(self, GuestMemory memory) except -1
-    cdef bint available(self) noexcept nogil
-    cdef int take(self, Chain **chains, int limit) noexcept nogil
-    cdef void put_back(self, Chain **chains, int count) noexcept nogil
-    cdef void give(self, Chain *chain, uint32_t written) noexcept nogil
-    cdef bint publish(self) noexcept nogil
-    cdef bint enable_notifications(self) noexcept nogil
-    cdef void disable_notifications(self) noexcept nogil
 
-    @cython.final
     cdef void look_ahead(self, int limit) noexcept nogil
-    @cython.final
     cdef void admit(self, Chain *chain) noexcept nogil
-    @cython.final
     cdef int take_back(self, Chain **chains, int count) noexcept nogil
-    @cython.final
     cdef int walk(self, Chain *chain, uint16_t flags) noexcept nogil
-    @cython.final
     cdef int walk_indirect(self, Chain *chain, uint64_t address, uint32_t length) noexcept nogil
-    @cython.final
     cdef void put_used(self, Chain *chain) noexcept nogil
-    @cython.final
     cdef void _store_events(self, uint32_t events) noexcept nogil
-    @cython.final
     cdef void _log_used(self, Descriptor *descriptor) noexcept nogil

@@ -113,7 +113,7 @@ class PackedDeviceQueue(DeviceQueue):
         if self.fault != RING_OK:
             return False
         flags: uint16_t = load_u16(cython.address(self.ring[self.avail.index].flags), ACQUIRE)
-        return (flags & DESC_MARKS) == avail_marks(self.avail)
+        return (flags & DESC_MARKS) == avail_marks(self.avail.wrap)
 
     def take(self, chains: cython.pointer[cython.pointer[Chain]], limit: cython.int) -> cython.int:
         fault: cython.int = RING_OK
@@ -125,7 +125,7 @@ class PackedDeviceQueue(DeviceQueue):
         while count < limit:
             # The flags first: the rest of the descriptor was written before them.
             flags: uint16_t = load_u16(cython.address(self.ring[self.avail.index].flags), ACQUIRE)
-            if (flags & DESC_MARKS) != avail_marks(self.avail):
+            if (flags & DESC_MARKS) != avail_marks(self.avail.wrap):
                 break
             chain: cython.pointer[Chain] = chain_new(self)
             if chain == cython.NULL:
@@ -149,23 +149,24 @@ class PackedDeviceQueue(DeviceQueue):
         Another processor wrote them: one after the other, each would be waited for. The descriptors are
         fetched to be written, as they will be, unless the driver may be still at work on them.
         """
-        place: Position = self.avail
-        last: Position = self.avail
+        place: Position = before(cython.address(self.avail), 0, self.size)
+        last: Position = place
         flags: uint16_t
-        i: cython.int
+        _: cython.int
         if cython.cast(uint32_t, limit) <= self.size:
             advance(cython.address(last), limit - 1, self.size)
             flags = load_u16(cython.address(self.ring[last.index].flags), RELAXED)
-            if (flags & DESC_MARKS) == avail_marks(last):
-                for i in range(0, limit, 4):  # descriptors in a cache line
-                    prefetch_write(cython.address(self.ring[(self.avail.index + i) % self.size]))
+            if (flags & DESC_MARKS) == avail_marks(last.wrap):
+                last = place
+                for _ in range((limit + IN_LINE - 1) // IN_LINE):
+                    prefetch_write(cython.address(self.ring[last.index]))
+                    advance(cython.address(last), IN_LINE, self.size)
         if not self.indirect:
             return
-        _: cython.int
         for _ in range(limit):
             descriptor: cython.pointer[Descriptor] = cython.address(self.ring[place.index])
             flags = load_u16(cython.address(descriptor.flags), ACQUIRE)
-            if (flags & DESC_MARKS) != avail_marks(place):
+            if (flags & DESC_MARKS) != avail_marks(place.wrap):
                 return
             if flags & DESC_INDIRECT:
                 bring_nearer(self.table, load_u64(cython.address(descriptor.address), RELAXED))
@@ -203,7 +204,7 @@ class PackedDeviceQueue(DeviceQueue):
 
     def walk(self, chain: cython.pointer[Chain], flags: uint16_t) -> cython.int:
         """Collect the list of descriptors that begins here (2.8.6). 0 or what `stop` made of it."""
-        place: Position = self.avail
+        place: Position = before(cython.address(self.avail), 0, self.size)
         slots: uint32_t = 1
         while True:
             descriptor: cython.pointer[Descriptor] = cython.address(self.ring[place.index])
@@ -228,7 +229,7 @@ class PackedDeviceQueue(DeviceQueue):
             slots += 1
             advance(cython.address(place), 1, self.size)
             flags = load_u16(cython.address(self.ring[place.index].flags), ACQUIRE)
-            if (flags & DESC_MARKS) != avail_marks(place):
+            if (flags & DESC_MARKS) != avail_marks(place.wrap):
                 # All of a list is made available before its first descriptor (2.8.17).
                 return self.stop(RING_PACKED_TRUNCATED, self.avail.index)
         chain.id = load_u16(cython.address(descriptor.id), RELAXED)
@@ -281,16 +282,20 @@ class PackedDeviceQueue(DeviceQueue):
         """Write a used descriptor, but keep back the first one since the last publish.
 
         The driver looks at one descriptor only, the next to be used (2.8.2), so it sees nothing of a batch
-        before that one's flags, and then all of it. As it may be polling there, that place is written once.
+        before that one's flags, and then all of it. As it may be polling there, that one's cache line comes
+        and goes: others in it are kept back, too, and written together.
         """
         descriptor: cython.pointer[Descriptor] = cython.address(self.ring[self.used.index])
-        flags: uint16_t = used_marks(self.used)
+        flags: uint16_t = used_marks(self.used.wrap)
         if chain.written:
             flags |= DESC_WRITE
         half: uint64_t = second_half(chain.written, chain.id, flags)
         if self.steps == 0:
-            self.first = self.used
-            self.first_half = half
+            self.kept_mask = 0
+            self.kept_steps = IN_LINE - self.used.index % IN_LINE
+        if self.steps < self.kept_steps:
+            self.kept[self.steps] = half
+            self.kept_mask |= cython.cast(uint32_t, 1) << self.steps
         else:
             store_u64(half_of(descriptor), half, RELAXED)
             self._log_used(descriptor)
@@ -305,16 +310,22 @@ class PackedDeviceQueue(DeviceQueue):
         if steps == 0:
             return False
         self.steps = 0
-        descriptor: cython.pointer[Descriptor] = cython.address(self.ring[self.first.index])
-        store_u64(half_of(descriptor), self.first_half, RELEASE)
-        self._log_used(descriptor)
+        first: Position = before(cython.address(self.used), steps, self.size)
+        step: cython.int
+        for step in range(IN_LINE - 1, -1, -1):
+            if self.kept_mask >> step & 1:
+                place: Position = first
+                advance(cython.address(place), step, self.size)
+                descriptor: cython.pointer[Descriptor] = cython.address(self.ring[place.index])
+                store_u64(half_of(descriptor), self.kept[step], RELEASE)
+                self._log_used(descriptor)
         # The descriptors must be seen before it is asked whether to notify (2.8.10).
         fence(SEQ_CST)
         events: uint32_t = load_u32(self.driver_events, RELAXED)
         if not self.signalled_known:
             self.signalled_known = True
             return not events_disabled(events)
-        return event_due(events, self.event_idx, self.first, steps, self.size)
+        return event_due(events, self.event_idx, first, steps, self.size)
 
     def enable_notifications(self) -> cython.bint:
         self._store_events(event_word(self.avail, self.event_idx))

@@ -15,6 +15,7 @@ cdef struct Slot:
     uint32_t next_free          # id
 
 
+@cython.final
 cdef class PackedDriverQueue(DriverQueue):
     cdef bint with_data         # NOTIFICATION_DATA
     cdef Descriptor *ring
@@ -28,8 +29,7 @@ cdef class PackedDriverQueue(DriverQueue):
     cdef Position avail         # the next descriptor to fill
     cdef Position used          # the next that the device will write
     # What was added since the last publish.
-    cdef Position first         # where its first descriptor is,
-    cdef uint64_t first_half    # whose second half is written after all the others
+    cdef uint64_t first_half    # its first descriptor's second half, written after all the others
     cdef uint32_t steps         # descriptors it covers; 0: nothing was added
     # What the used descriptor read last finished, and was not reaped yet. One chain; with IN_ORDER more.
     cdef bint in_batch
@@ -37,29 +37,14 @@ cdef class PackedDriverQueue(DriverQueue):
     cdef uint32_t batch_written # bytes the device wrote to that one
     cdef uint32_t oldest_id     # with IN_ORDER: of the chain added first
 
-    cdef int add(self, const Buffer *buffers, int readable, int writable, uint64_t token) noexcept nogil
-    cdef bint publish(self) noexcept nogil
-    cdef int reap(self, Completion *completions, int limit) noexcept nogil
-    cdef bint finished(self) noexcept nogil
-    cdef bint enable_notifications(self) noexcept nogil
-    cdef void disable_notifications(self) noexcept nogil
-    cdef uint32_t notification_data(self, uint16_t index) noexcept nogil
 
-    @cython.final
     cdef int find_areas(self, uint64_t indirect_tables) except -1
-    @cython.final
     cdef int allocate(self) except -1
-    @cython.final
     cdef void write_list(self, const Buffer *buffers, int readable, int count, uint32_t id) noexcept nogil
-    @cython.final
     cdef void write_table(self, const Buffer *buffers, int readable, int count, uint32_t id) noexcept nogil
-    @cython.final
     cdef void put_descriptor(
         self, uint64_t address, uint32_t length, uint32_t id, uint16_t flags
     ) noexcept nogil
-    @cython.final
     cdef bint is_used(self, uint16_t flags) noexcept nogil
-    @cython.final
     cdef int read_used(self, uint16_t flags) noexcept nogil
-    @cython.final
     cdef void finish(self, Completion *completion) noexcept nogil

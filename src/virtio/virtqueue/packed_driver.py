@@ -27,6 +27,7 @@ from cython.cimports.virtio.virtqueue.packed import (
     Position,
     advance,
     avail_marks,
+    before,
     event_due,
     event_word,
     half_of,
@@ -214,11 +215,10 @@ class PackedDriverQueue(DriverQueue):
         batch before that one's flags, and then all of it.
         """
         descriptor: cython.pointer[Descriptor] = cython.address(self.ring[self.avail.index])
-        flags |= avail_marks(self.avail)
+        flags |= avail_marks(self.avail.wrap)
         store_u64(cython.address(descriptor.address), address, RELAXED)
         half: uint64_t = second_half(length, cython.cast(uint16_t, id), flags)
         if self.steps == 0:
-            self.first = self.avail
             self.first_half = half
         else:
             store_u64(half_of(descriptor), half, RELAXED)
@@ -230,17 +230,18 @@ class PackedDriverQueue(DriverQueue):
         if steps == 0:
             return False
         self.steps = 0
-        descriptor: cython.pointer[Descriptor] = cython.address(self.ring[self.first.index])
+        first: Position = before(cython.address(self.avail), steps, self.size)
+        descriptor: cython.pointer[Descriptor] = cython.address(self.ring[first.index])
         store_u64(half_of(descriptor), self.first_half, RELEASE)
         # The descriptors must be seen before it is asked whether to notify (2.8.21.3.1).
         fence(SEQ_CST)
         events: uint32_t = load_u32(self.device_events, RELAXED)
-        return event_due(events, self.event_idx, self.first, steps, self.size)
+        return event_due(events, self.event_idx, first, steps, self.size)
 
     def notification_data(self, index: uint16_t) -> uint32_t:
         if not self.with_data:
             return index
-        place: Position = self.first if self.steps != 0 else self.avail
+        place: Position = before(cython.address(self.avail), self.steps, self.size)
         return place.wrap << 31 | place.index << 16 | index
 
     # -- reaping
@@ -251,7 +252,7 @@ class PackedDriverQueue(DriverQueue):
         Only if something is out there: what the ring holds elsewhere is of no meaning.
         """
         out: uint32_t = self.size - self.free_descriptors - self.steps
-        return out != 0 and (flags & DESC_MARKS) == used_marks(self.used)
+        return out != 0 and (flags & DESC_MARKS) == used_marks(self.used.wrap)
 
     def finished(self) -> cython.bint:
         if self.fault != RING_OK:

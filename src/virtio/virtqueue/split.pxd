@@ -63,6 +63,7 @@ cdef inline Descriptor read_descriptor(const char *place, bint swapped) noexcept
     return found
 
 
+@cython.final
 cdef class SplitDeviceQueue(DeviceQueue):
     cdef bint swapped
     cdef bint notify_on_empty
@@ -77,32 +78,15 @@ cdef class SplitDeviceQueue(DeviceQueue):
     cdef uint16_t signalled     # next_used when a notification was last considered
     cdef bint signalled_known   # false after a restore: then notify
 
-    cdef int attach(self, GuestMemory memory) except -1
-    cdef bint available(self) noexcept nogil
-    cdef int take(self, Chain **chains, int limit) noexcept nogil
-    cdef void put_back(self, Chain **chains, int count) noexcept nogil
-    cdef void give(self, Chain *chain, uint32_t written) noexcept nogil
-    cdef bint publish(self) noexcept nogil
-    cdef bint enable_notifications(self) noexcept nogil
-    cdef void disable_notifications(self) noexcept nogil
 
-    @cython.final
     cdef int refresh(self, int limit) noexcept nogil
-    @cython.final
     cdef int walk(self, Chain *chain, uint16_t head, bint swapped) noexcept nogil
-    @cython.final
     cdef int walk_indirect(
         self, Chain *chain, uint64_t address, uint32_t length, uint32_t visited, bint swapped
     ) noexcept nogil
-    @cython.final
     cdef void look_ahead(self, int count) noexcept nogil
-    @cython.final
     cdef const char *descriptor_of(self, int ahead) noexcept nogil
-    @cython.final
     cdef void admit(self, Chain *chain, uint16_t head) noexcept nogil
-    @cython.final
     cdef int take_back(self, Chain **chains, int count) noexcept nogil
-    @cython.final
     cdef void put_used(self, Chain *chain) noexcept nogil
-    @cython.final
     cdef void _store_used(self, size_t word, uint16_t value, int order) noexcept nogil

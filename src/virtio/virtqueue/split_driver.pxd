@@ -14,6 +14,7 @@ cdef struct Slot:
     uint16_t last               # the last of them
 
 
+@cython.final
 cdef class SplitDriverQueue(DriverQueue):
     cdef bint swapped
     cdef bint with_data         # NOTIFICATION_DATA
@@ -35,31 +36,15 @@ cdef class SplitDriverQueue(DriverQueue):
     cdef uint16_t batch         # with IN_ORDER: chains left of the batch that one used element ended
     cdef uint32_t batch_written # what that element said was written to the last of them
 
-    cdef int add(self, const Buffer *buffers, int readable, int writable, uint64_t token) noexcept nogil
-    cdef bint publish(self) noexcept nogil
-    cdef int reap(self, Completion *completions, int limit) noexcept nogil
-    cdef bint finished(self) noexcept nogil
-    cdef bint enable_notifications(self) noexcept nogil
-    cdef void disable_notifications(self) noexcept nogil
-    cdef uint32_t notification_data(self, uint16_t index) noexcept nogil
 
-    @cython.final
     cdef int find_areas(self, uint64_t indirect_tables) except -1
-    @cython.final
     cdef int allocate(self) except -1
-    @cython.final
     cdef void write_chain(self, const Buffer *buffers, int readable, int count, uint16_t head) noexcept nogil
-    @cython.final
     cdef void write_table(self, const Buffer *buffers, int readable, int count, uint16_t head) noexcept nogil
-    @cython.final
     cdef void put_descriptor(
         self, char *place, uint64_t address, uint32_t length, uint16_t flags, uint16_t following
     ) noexcept nogil
-    @cython.final
     cdef int refresh(self, int limit) noexcept nogil
-    @cython.final
     cdef int next_head(self, int ready, uint32_t *written) noexcept nogil
-    @cython.final
     cdef int next_in_order(self, uint32_t identifier, uint32_t length, int ready, uint32_t *written) noexcept nogil
-    @cython.final
     cdef void release(self, uint16_t head) noexcept nogil

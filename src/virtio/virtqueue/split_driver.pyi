@@ -1,4 +1,4 @@
-from typing_extensions import disjoint_base
+from typing import final
 
 from virtio.memory.table import GuestMemory
 from virtio.virtqueue.queue import DriverQueue
@@ -6,7 +6,7 @@ from virtio.virtqueue.state import QueueState
 
 __all__ = ["SplitDriverQueue"]
 
-@disjoint_base
+@final
 class SplitDriverQueue(DriverQueue):
     def __init__(
         self,

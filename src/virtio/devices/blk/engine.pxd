@@ -1,5 +1,6 @@
 """The block device's data path: one engine serves one request queue."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from posix.uio cimport iovec
 
@@ -18,6 +19,7 @@ cdef enum:
     QUIET_SECONDS = 10      # between two log lines about the same trouble
 
 
+@cython.final
 cdef class BlkEngine(QueueWorker):
     cdef Disk disk
     cdef Backend backend

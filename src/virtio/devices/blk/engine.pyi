@@ -1,4 +1,4 @@
-from typing_extensions import disjoint_base
+from typing import final
 
 from virtio.device.worker import QueueWorker
 from virtio.devices.blk.deferred import Deferred
@@ -8,7 +8,7 @@ from virtio.virtqueue.queue import DeviceQueue
 
 NAMES: dict[int, str]
 
-@disjoint_base
+@final
 class BlkEngine(QueueWorker):
     """Serves one request queue of a block device."""
 

@@ -1,5 +1,6 @@
 """io_uring for one request queue. Built only where liburing is found."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from posix.uio cimport iovec
 
@@ -74,6 +75,7 @@ cdef enum:
     REAPED = 64             # completions looked at together
 
 
+@cython.final
 cdef class UringDeferred(Deferred):
     cdef Uring ring
     cdef bint made

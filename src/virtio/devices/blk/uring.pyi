@@ -1,9 +1,9 @@
-from typing_extensions import disjoint_base
+from typing import final
 
 from virtio.devices.blk.deferred import Deferred
 from virtio.devices.blk.executor import Executor
 
-@disjoint_base
+@final
 class UringDeferred(Deferred):
     """The ring of one queue of up to ``size`` requests. OSError if the kernel makes none."""
 

@@ -19,6 +19,7 @@ cdef extern from "<pthread.h>" nogil:
 
 cdef enum:
     CACHE_LINE = 64         # bytes
+    AHEAD = 32              # buffers taken before they are needed
 
 cdef enum Placed:
     PLACED = 0
@@ -81,6 +82,7 @@ cdef class Intake:
     cdef bint refill(self, int wanted) noexcept nogil
     cdef void give_next(self, uint32_t written) noexcept nogil
     cdef void flush(self, bint full) noexcept nogil
+    cdef void give_all(self, uint64_t first, bint full) noexcept nogil
     cdef bint holds(self, uint64_t first, bint full) noexcept nogil
     cdef void notify(self) noexcept nogil
     cdef void fail(self, int fault) noexcept nogil

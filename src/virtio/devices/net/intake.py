@@ -4,8 +4,8 @@ Whoever has frames copies them into the driver's buffers itself, a burst under o
 from thread to thread, and nothing is copied twice. The lock is held for the copying and for a write to the
 call eventfd, neither of which waits, and never with the GIL being asked for.
 
-Buffers are taken from the ring as many as there are frames; those left over wait in the stash for the next
-burst, and go back to the ring when it is paused.
+Buffers are taken from the ring before they are needed and wait in the stash, so that their cache lines have
+come from the driver's processor when they are written; when the ring is paused they go back to it.
 """
 
 from __future__ import annotations
@@ -93,6 +93,8 @@ class Intake:
         report: uint16_t = 0
         pthread_mutex_lock(cython.address(self.lock))
         takes = atomic.load_int(cython.address(self.terms.takes), atomic.RELAXED)
+        if self.end - self.first < count + AHEAD:
+            self.refill(BATCH)
         while done < count and self.opened:
             if hashes != cython.NULL:
                 hash = hashes[done]
@@ -327,14 +329,17 @@ class Intake:
         Only here is the ring written: the frames' bytes and the ring's lines come from the driver's processor
         at the same time, instead of by turns.
         """
-        i: cython.int
         first: uint64_t = self.packets
         self.packets += self.sum.frames
-        settle(self.counters, cython.address(self.sum))
-        if self.filled == self.first:
-            if full and self.delay is not None and self.delay.end():
-                self.notify()
-            return
+        if self.filled != self.first:
+            self.give_all(first, full)
+        elif full and self.delay is not None and self.delay.end():
+            self.notify()
+        settle(self.counters, cython.address(self.sum))  # atomic, so only when the driver has seen the ring
+
+    def give_all(self, first, full):
+        """Give back what holds frames, the first of them the ring's ``first``th."""
+        i: cython.int
         for i in range(self.filled, self.first):
             self.queue.give(self.stash[i], self.stash[i].written)
         self.filled = self.first

@@ -1,5 +1,6 @@
 """The worker of a receive queue."""
 
+cimport cython
 from libc.stdint cimport int64_t
 
 from virtio.device.worker cimport QueueWorker
@@ -14,6 +15,7 @@ cdef enum:
     LOOK_NS = 50000             # between looks at another pair's full ring
 
 
+@cython.final
 cdef class Receiver(QueueWorker):
     cdef Nic nic
     cdef Link link
@@ -30,6 +32,7 @@ cdef class Receiver(QueueWorker):
     cdef void look_at_delay(self) noexcept nogil
     cdef void pump(self) noexcept nogil
     cdef void wait_for_room(self) noexcept nogil
+    cdef bint look_for_room(self) noexcept nogil
     cdef bint keep_looking(self) noexcept nogil
     # Sleep until woken, or until what is asked for is readable; `limit` in nanoseconds, -1 for none.
     cdef void rest(self, bint for_link, bint for_kick, int64_t limit) noexcept nogil

@@ -129,7 +129,10 @@ class Receiver(QueueWorker):
     def wait_for_room(self):
         """Sleep until the driver makes some. Where frames are steered others wait, too, so not for long."""
         steered: cython.bint = self.nic.steering is not None
-        time: int64_t = now()
+        time: int64_t
+        if not steered and self.look_for_room():
+            return
+        time = now()
         if self.held == 0:
             self.held = time
         elif steered and time - self.held >= PATIENCE_NS:
@@ -144,6 +147,24 @@ class Receiver(QueueWorker):
             self.intake.want_no_kicks()
         elif steered:
             self.rest(False, False, LOOK_NS)  # it is another pair's, whose kicks are not for this thread
+
+    def look_for_room(self):
+        """Poll a driver that is just slower than the link. True if it paid, or there is something to do."""
+        _: cython.int
+        start: int64_t = now()
+        self.polls += 1
+        while now() - start < self.poll_ns:
+            for _ in range(8):
+                if self.queue.available():
+                    self.polls_paid += 1
+                    return True
+                atomic.cpu_pause()
+            if atomic.load_int(cython.address(self.state), atomic.RELAXED) != WORKER_RUN:
+                return True
+            if atomic.load_int(cython.address(self.intake.fault), atomic.RELAXED) != 0:
+                return True
+            self.look_at_delay()
+        return False
 
     def keep_looking(self):
         """Ask the link again for the present window. True if it paid, or there is something else to do."""

@@ -1,4 +1,4 @@
-from typing_extensions import disjoint_base
+from typing import final
 
 from virtio.device.worker import QueueWorker
 from virtio.devices.net.moderation import Delay
@@ -7,6 +7,6 @@ from virtio.virtqueue.queue import DeviceQueue
 
 __all__ = ["Receiver"]
 
-@disjoint_base
+@final
 class Receiver(QueueWorker):
     def __init__(self, queue: DeviceQueue, nic: Nic, pair: int, delay: Delay | None = None) -> None: ...

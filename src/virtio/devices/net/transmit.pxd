@@ -1,5 +1,6 @@
 """The worker of a transmit queue."""
 
+cimport cython
 from libc.stdint cimport uint64_t
 
 from virtio.device.worker cimport BATCH, QueueWorker
@@ -15,6 +16,7 @@ cdef enum:
     PART_BYTES = 1 << 17        # handed on and published before the rest of a batch is
 
 
+@cython.final
 cdef class Transmitter(QueueWorker):
     cdef Nic nic
     cdef Link link

@@ -20,6 +20,7 @@ from cython.cimports.virtio.devices.net.terms import (
     GIANT,
     HEADER,
     OFFLOAD,
+    PLAIN_HEADER,
     RUNT,
     SHORTEST_FRAME,
     Spot,
@@ -152,8 +153,8 @@ class Transmitter(QueueWorker):
         if chain.readable_length > header + LONGEST_FRAME:
             count_drops(self.counters, GIANT, 1)
             return False
-        if segments[0].iov_len >= header:
-            memcpy(cython.address(wire), segments[0].iov_base, 12 if header >= 12 else 10)
+        if segments[0].iov_len >= header and header >= PLAIN_HEADER:
+            memcpy(cython.address(wire), segments[0].iov_base, 12)  # as two moves, where the length is known
         else:
             place.iov_base = cython.address(wire)
             place.iov_len = cython.sizeof(WireHeader)

@@ -15,6 +15,7 @@ cdef enum:
     FRAME_BUFFERS = -65     # a number of buffers that cannot be
 
 
+@cython.final
 cdef class Receiver:
     cdef readonly Channel channel
     cdef DriverQueue queue

@@ -1,7 +1,6 @@
 from typing import final
 
 from typing_extensions import Buffer as BufferProtocol
-from typing_extensions import disjoint_base
 
 from virtio.drivers.channel import Channel
 from virtio.drivers.memory import Buffer
@@ -10,7 +9,7 @@ from virtio.spec.net import Hdr
 
 __all__ = ["Frame", "Receiver"]
 
-@disjoint_base
+@final
 class Receiver:
     channel: Channel
     slots: int

@@ -1,5 +1,6 @@
 """A transmit queue's buffers: frames are copied into them and given to the device in bursts."""
 
+cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from virtio.drivers.channel cimport Channel
@@ -12,6 +13,7 @@ cdef enum:
     LAST = 0xFFFFFFFF       # ends a list of slots
 
 
+@cython.final
 cdef class Transmitter:
     cdef readonly Channel channel
     cdef DriverQueue queue

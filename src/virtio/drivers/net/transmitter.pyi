@@ -1,7 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import Any
-
-from typing_extensions import disjoint_base
+from typing import Any, final
 
 from virtio.drivers.channel import Channel
 from virtio.drivers.memory import Buffer
@@ -9,7 +7,7 @@ from virtio.errors import VirtioError
 
 __all__ = ["Transmitter"]
 
-@disjoint_base
+@final
 class Transmitter:
     channel: Channel
     slots: int

@@ -4,6 +4,7 @@ Open addressing in buckets of a cache line; a key may be in either of two. One w
 the table being written goes on without learning); a reader repeats its look if the bucket changed meanwhile.
 """
 
+cimport cython
 from libc.stdint cimport int16_t, int32_t, uint32_t, uint64_t
 
 from virtio.memory.atomic cimport ACQUIRE, RELAXED, cpu_pause, fence, load_u32, load_u64
@@ -107,6 +108,7 @@ cdef inline int port_of(Table *table, uint64_t key, uint32_t now) noexcept nogil
     return NOWHERE
 
 
+@cython.final
 cdef class Fdb:
     cdef Table table
     cdef readonly int capacity      # stations

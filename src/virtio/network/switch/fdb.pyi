@@ -1,6 +1,4 @@
-from typing import NamedTuple
-
-from typing_extensions import disjoint_base
+from typing import NamedTuple, final
 
 __all__ = ["Fdb", "Station"]
 
@@ -10,7 +8,7 @@ class Station(NamedTuple):
     port: int
     age: int
 
-@disjoint_base
+@final
 class Fdb:
     capacity: int
     def __init__(self, size: int = 8192, ageing: int = 300) -> None: ...

@@ -114,6 +114,7 @@ cdef class Forwarder:
     cdef bint learn(self, Burst *burst, uint64_t key) noexcept nogil
     cdef bint may_flood(self, Burst *burst) noexcept nogil
     cdef void distribute(self, Burst *burst) noexcept nogil
+    cdef void flood_all(self, Burst *burst, int egress) noexcept nogil
     cdef void deliver(self, Burst *burst, int egress) noexcept nogil
     cdef void collect(self, Burst *burst, int egress, int index, Outgoing *out) noexcept nogil
     cdef void hand(self, Burst *burst, int egress, const Frame *frames, int count) noexcept nogil

@@ -240,18 +240,22 @@ class Forwarder:
         i: cython.int
         j: cython.int
         first: cython.int = burst.verdicts[0].target
-        uniform: cython.bint = first >= 0
+        uniform: cython.bint = first != NO_PORT and burst.source.rules.plain
         flooded: cython.bint = False
         for i in range(burst.count):
             flooded |= burst.verdicts[i].target == FLOOD
             uniform &= burst.verdicts[i].target == first and not burst.verdicts[i].found.opaque
-        if uniform and burst.source.rules.plain and burst.snapshot.members[first].rules.plain:
-            self.hand(burst, first, burst.frames, burst.count)
-            return
         if flooded:
             for i in range(burst.snapshot.limit):
-                if i != burst.port:
+                if i == burst.port:
+                    continue
+                if uniform and burst.snapshot.members[i].rules.plain:
+                    self.flood_all(burst, i)
+                else:
                     self.deliver(burst, i)
+            return
+        if uniform and burst.snapshot.members[first].rules.plain:
+            self.hand(burst, first, burst.frames, burst.count)
             return
         for i in range(burst.count):
             first = burst.verdicts[i].target
@@ -260,6 +264,14 @@ class Forwarder:
                 for j in range(i, burst.count):
                     if burst.verdicts[j].target == first:
                         burst.verdicts[j].target = NO_PORT
+
+    def flood_all(self, burst, egress):
+        """Send the burst as it is to one of those that get all of it."""
+        member: cython.pointer[Member] = cython.address(burst.snapshot.members[egress])
+        if member.owner == cython.NULL or member.sink == cython.NULL or member.monitor:
+            return
+        if not (burst.source.isolated and member.isolated):
+            self.hand(burst, egress, burst.frames, burst.count)
 
     def deliver(self, burst, egress):
         """Send to one port what of the burst is for it."""
