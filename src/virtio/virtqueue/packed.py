@@ -15,7 +15,6 @@ from cython.cimports.virtio.memory.atomic import (
     load_u16,
     load_u32,
     load_u64,
-    prefetch_write,
     store_u32,
     store_u64,
 )
@@ -144,23 +143,13 @@ class PackedDeviceQueue(DeviceQueue):
         return count if count != 0 else fault
 
     def look_ahead(self, limit: cython.int) -> cython.void:
-        """Have the next descriptors and their indirect tables fetched, all at the same time.
+        """Have the next indirect tables fetched, all at the same time.
 
-        Another processor wrote them: one after the other, each would be waited for. The descriptors are
-        fetched to be written, as they will be, unless the driver may be still at work on them.
+        Another processor wrote them: one after the other, each would be waited for.
         """
         place: Position = before(cython.address(self.avail), 0, self.size)
-        last: Position = place
         flags: uint16_t
         _: cython.int
-        if cython.cast(uint32_t, limit) <= self.size:
-            advance(cython.address(last), limit - 1, self.size)
-            flags = load_u16(cython.address(self.ring[last.index].flags), RELAXED)
-            if (flags & DESC_MARKS) == avail_marks(last.wrap):
-                last = place
-                for _ in range((limit + IN_LINE - 1) // IN_LINE):
-                    prefetch_write(cython.address(self.ring[last.index]))
-                    advance(cython.address(last), IN_LINE, self.size)
         if not self.indirect:
             return
         for _ in range(limit):

@@ -18,7 +18,6 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_unlock(pthread_mutex_t *)
 
 cdef enum:
-    CACHE_LINE = 64         # bytes
     AHEAD = 32              # buffers taken before they are needed
 
 cdef enum Placed:
@@ -74,7 +73,6 @@ cdef class Intake:
     cdef void end_delay(self) noexcept nogil
 
     cdef int place(self, const Frame *frame, int takes, uint32_t hash, uint16_t report, int ahead) noexcept nogil
-    cdef void bring_nearer(self, Chain *chain) noexcept nogil
     cdef void add_hash(self, WireHeader *wire, uint32_t hash, uint16_t report) noexcept nogil
     cdef int spread(self, const Frame *frame, int takes, uint32_t hash, uint16_t report) noexcept nogil
     cdef int gather(self, uint64_t needed) noexcept nogil

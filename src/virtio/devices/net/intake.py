@@ -190,13 +190,6 @@ class Intake:
         tally(cython.address(self.sum), frame)
         return PLACED
 
-    def bring_nearer(self, chain):
-        """The driver's processor touched this buffer last: have its second line fetched, as the first is."""
-        if chain.writable != 0:
-            atomic.prefetch_write(
-                cython.cast(cython.p_char, chain.segments[chain.readable].iov_base) + CACHE_LINE
-            )
-
     def add_hash(self, wire, hash, report):
         wire.hash_value = swap_u32(hash) if self.terms.swap else hash
         wire.hash_report = swap_u16(report) if self.terms.swap else report
@@ -311,7 +304,6 @@ class Intake:
             self.fail(count)
         for i in range(count):
             self.stashed_slots += self.stash[self.end + i].slots
-            self.bring_nearer(self.stash[self.end + i])
         if count > 0:
             self.end += count
         return count > 0
