@@ -17,6 +17,7 @@ from tables import markdown_table, table
 def write_all(results: Mapping[str, Any], arguments: argparse.Namespace) -> None:
     """To the terminal, and wherever the arguments say."""
     if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     print(as_text(results))
     parts = as_markdown(results)

@@ -87,7 +87,7 @@ def test_a_new_document_and_one_that_is_there(load: Load, results: dict[str, Any
 def test_everything_is_written(load: Load, results: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     arguments = argparse.Namespace(
-        json=tmp_path / "r.json", markdown=tmp_path / "r.md", plot=tmp_path / "sub" / "r.svg"
+        json=tmp_path / "new" / "r.json", markdown=tmp_path / "r.md", plot=tmp_path / "sub" / "r.svg"
     )
     arguments.plot.parent.mkdir()
     load("output").write_all(results, arguments)

@@ -91,3 +91,10 @@ def test_what_is_offered_waits_until_it_is_fetched() -> None:
     wire.close()
     wire.close()
     assert wire.receive_fd(0) == -1
+
+
+def test_a_nic_still_looks_at_a_wire_that_was_closed() -> None:
+    wire = Wire(readable=True)
+    nic = Wire(wire)
+    wire.close()
+    assert nic.deliver() == -errno.EAGAIN

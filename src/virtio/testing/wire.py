@@ -281,10 +281,13 @@ class Wire:
     def fetch(self, queue, budget):
         taken: cython.int
         if not self.waiting:
-            try:
-                os.eventfd_read(self.fd)
-            except OSError:  # nothing there, or closed while the NIC still looks
-                return -EAGAIN
+            with self.news:  # a NIC may still look while it is being closed
+                if self.fd < 0:
+                    return -EAGAIN
+                try:
+                    os.eventfd_read(self.fd)
+                except BlockingIOError:
+                    return -EAGAIN
             if not self.waiting:  # something may have been offered between the look and the reading
                 return 0
         if self.guest is None:
@@ -297,9 +300,10 @@ class Wire:
 
     def close(self) -> None:
         """Give the file descriptor back."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        with self.news:
+            if self.fd >= 0:
+                os.close(self.fd)
+                self.fd = -1
 
 
 def wait_readable(fd: int, seconds: float) -> None:
