@@ -34,6 +34,7 @@ GUEST_OFFLOADS = feature_bits.mask(
     net.F_GUEST_USO4,
     net.F_GUEST_USO6,
 )
+JOINING = GUEST_OFFLOADS | feature_bits.mask(net.F_CSUM, net.F_HOST_TSO4, net.F_RSC_EXT)
 FRAME = bytes(range(60))
 
 numbers = st.integers(0, 100) | st.integers(0, 0xFFFF) | st.sampled_from([0xFFFE, 0xFFFF, 1448, 14, 34, 54])
@@ -141,7 +142,7 @@ class Ring:
 
 @pytest.mark.parametrize("first", [1, 100])
 @pytest.mark.parametrize("merge", [0, feature_bits.mask(net.F_MRG_RXBUF)], ids=["one", "merge"])
-@pytest.mark.parametrize("takes", [0, GUEST_OFFLOADS], ids=["finished", "unfinished"])
+@pytest.mark.parametrize("takes", [0, GUEST_OFFLOADS, JOINING], ids=["finished", "unfinished", "joined"])
 def test_any_frame_that_the_world_sends(guest: Any, takes: int, merge: int, first: int) -> None:
     wire = Wire()
     device = open_net(wire, mtu=1500)

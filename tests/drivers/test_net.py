@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packets import Packet
 
 from virtio.devices.net.device import Net as Device
 from virtio.drivers import Frame, Net, NetLoadOptions, run_net_load
 from virtio.drivers.net.load import sample_frame
+from virtio.drivers.net.requests import RequestChecker
 from virtio.errors import (
     DeviceGoneError,
     FeatureError,
     UnsupportedRequestError,
     UsageError,
 )
+from virtio.network.offload import finish
 from virtio.service import serving
 from virtio.spec import features as bits
 from virtio.spec import net
@@ -142,6 +145,32 @@ def test_offloads_that_were_not_negotiated_are_refused(tmp_path: Path) -> None:
         header = net.Hdr(flags=net.HDR_F_NEEDS_CSUM, csum_start=34, csum_offset=6)
         with pytest.raises(UnsupportedRequestError, match="CSUM"):
             nic.send([(sample_frame(64, MAC), header)])
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        Packet(bytes(1000)),
+        Packet(bytes(1000), six=True, tags=2),
+        Packet(bytes(1000), tcp_options=bytes.fromhex("0101080a 00000001 00000002")),
+    ],
+    ids=["v4", "v6", "v4, timestamps"],
+)
+def test_a_joined_frame_can_be_sent_on(tmp_path: Path, whole: Packet) -> None:
+    kind = net.HDR_GSO_TCPV6 if whole.six else net.HDR_GSO_TCPV4
+    cut = {"flags": 1, "gso_type": kind, "gso_size": 300, "csum_start": whole.transport_at, "csum_offset": 16}
+    with looped(tmp_path) as nic:
+        nic.send([MAC + segment[6:] for segment in finish(whole.frame(), **cut)])
+        (joined,) = receive(nic, 1)
+        assert joined.header.flags == net.HDR_F_NEEDS_CSUM | net.HDR_F_RSC_INFO
+        assert (joined.header.csum_start, joined.header.csum_offset) == (4, 0)
+        request = RequestChecker(nic.features, 12)(joined, len(joined))
+        assert request is not None
+        asked = net.Hdr.unpack(request.ljust(net.Hdr.SIZE, b"\0"))
+        assert {name: getattr(asked, name) for name in cut} == cut
+        nic.send([joined])
+        (again,) = receive(nic, 1)
+        assert (bytes(again), again.header) == (bytes(joined), joined.header)
 
 
 @pytest.mark.parametrize("length", [0, 13, 65551])

@@ -1,4 +1,4 @@
-"""UDP in Ethernet frames, in plain Python: for the few packets that are looked into or made up."""
+"""Packets in Ethernet frames, in plain Python: for the few that are looked into or made up."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import ipaddress
 import struct
 from typing import NamedTuple
 
-__all__ = ["Datagram", "checksum", "ip_packet", "parse_udp", "udp_frame"]
+__all__ = ["Datagram", "checksum", "ip_packet", "parse_udp", "tcp_start", "udp_frame"]
 
 IPV4, IPV6 = 0x0800, 0x86DD
-UDP = 17
+TCP, UDP = 6, 17
+VLAN_TAGS = (0x8100, 0x88A8)
+EXTENSIONS = (0, 43, 60)
+"""IPv6's headers before TCP's: hop-by-hop options, routing, destination options."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -70,6 +73,25 @@ def parse_udp(frame: bytes) -> Datagram | None:
     addresses = ipaddress.ip_address(source), ipaddress.ip_address(target)
     data = frame[at + 8 : at + length]
     return Datagram(frame[6:12], frame[:6], *addresses, source_port, target_port, data)
+
+
+def tcp_start(frame: bytes | memoryview) -> int | None:
+    """Where the TCP header of a frame begins, in bytes, behind tags and options; None if it has none."""
+    kind, at = int.from_bytes(frame[12:14], "big"), 14
+    while kind in VLAN_TAGS:
+        kind, at = int.from_bytes(frame[at + 2 : at + 4], "big"), at + 4
+    try:
+        if kind == IPV4:
+            protocol, at = frame[at + 9], at + (frame[at] & 15) * 4
+        elif kind == IPV6:
+            protocol, at = frame[at + 6], at + 40
+            while protocol in EXTENSIONS:
+                protocol, at = frame[at], at + 8 + frame[at + 1] * 8
+        else:
+            return None
+    except IndexError:
+        return None
+    return at if protocol == TCP and at + 20 <= len(frame) else None
 
 
 def udp_frame(datagram: Datagram) -> bytes:

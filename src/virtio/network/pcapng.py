@@ -24,6 +24,7 @@ ETHERNET = 1
 BYTE_ORDER = 0x1A2B3C4D
 END = struct.pack("<HH", 0, 0)
 COMMENT = 1
+RSC_INFO = 4  # virtio_net_hdr.flags
 GSO_NAMES = {1: "tcpv4", 3: "udp", 4: "tcpv6", 5: "udp-l4"}
 
 
@@ -105,7 +106,9 @@ def statistics(time: int, received: int, dropped: int, interface: int = 0) -> by
 def describe_offload(header: Mapping[str, int]) -> str:
     """What a frame's virtio-net header leaves to be done, as the comment in a capture; empty for nothing."""
     notes = []
-    if header["flags"] & 1:
+    if header["flags"] & RSC_INFO:
+        notes.append(f"joined of {header['csum_start']} segments; checksum not computed")
+    elif header["flags"] & 1:
         at = header["csum_start"]
         notes.append(f"checksum not computed: from byte {at}, at {at + header['csum_offset']}")
     kind = header["gso_type"] & 0x7F

@@ -56,6 +56,7 @@ ALWAYS = mask(
     spec.F_GUEST_USO6,
     spec.F_HOST_USO,
     spec.F_GUEST_HDRLEN,
+    spec.F_RSC_EXT,
 )
 """Every NIC has these: what its link does not finish of a frame, the NIC does."""
 
@@ -75,6 +76,7 @@ OFFLOADS = mask(
     spec.F_GUEST_USO6,
     spec.F_HOST_USO,
     spec.F_GUEST_HDRLEN,
+    spec.F_RSC_EXT,
 )
 """Those that leave frames unfinished."""
 

@@ -3,6 +3,7 @@
 cimport cython
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
+from virtio.devices.net.joiner cimport Joiner
 from virtio.devices.net.moderation cimport Delay
 from virtio.devices.net.terms cimport Counters, Terms, WireHeader
 from virtio.network.frame cimport Frame
@@ -36,6 +37,7 @@ cdef class Intake:
     cdef const Terms *terms
     cdef Counters *counters
     cdef Finisher finisher          # made when first needed, by the worker
+    cdef Joiner joiner              # None: the driver has no use for it
     cdef pthread_mutex_t lock
     cdef DeviceQueue queue
     cdef bint opened
@@ -73,6 +75,9 @@ cdef class Intake:
     cdef void end_delay(self) noexcept nogil
 
     cdef int place(self, const Frame *frame, int takes, uint32_t hash, uint16_t report, int ahead) noexcept nogil
+    cdef int place_joined(
+        self, const Frame *frames, int count, int takes, uint32_t hash, uint16_t report, int *used
+    ) noexcept nogil
     cdef void add_hash(self, WireHeader *wire, uint32_t hash, uint16_t report) noexcept nogil
     cdef int spread(self, const Frame *frame, int takes, uint32_t hash, uint16_t report) noexcept nogil
     cdef int gather(self, uint64_t needed) noexcept nogil

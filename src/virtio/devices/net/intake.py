@@ -16,6 +16,7 @@ from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.libc.string import memcpy, memmove, memset
 from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.device.worker import BATCH, signal_fd
+from cython.cimports.virtio.devices.net.joiner import Joiner
 from cython.cimports.virtio.devices.net.terms import (
     FULL,
     GIANT,
@@ -72,6 +73,7 @@ class Intake:
         self.call_fd = call_fd
         self.wake_fd = wake_fd
         self.bells = bells
+        self.joiner = Joiner() if self.terms.joins else None
 
     def stats(self) -> dict[str, int]:
         """What a queue's worker counts elsewhere: the deliveries, by whatever thread."""
@@ -86,6 +88,7 @@ class Intake:
 
     def deliver(self, frames, count, hashes, reports):
         done: cython.int = 0
+        used: cython.int
         result: cython.int
         takes: cython.int
         full: cython.bint = False
@@ -99,19 +102,24 @@ class Intake:
             if hashes != cython.NULL:
                 hash = hashes[done]
                 report = reports[done]
+            used = 1
             if frames[done].length < SHORTEST_FRAME:
                 count_drops(self.counters, RUNT, 1)
             elif too_long(self.terms, cython.address(frames[done])):
                 count_drops(self.counters, GIANT, 1)
             else:
-                if finished(cython.address(frames[done].header), takes, cython.address(frames[done])):
+                if not finished(cython.address(frames[done].header), takes, cython.address(frames[done])):
+                    result = self.finish(cython.address(frames[done]), hash, report)
+                elif self.joiner is None:
                     result = self.place(cython.address(frames[done]), takes, hash, report, count - done)
                 else:
-                    result = self.finish(cython.address(frames[done]), hash, report)
+                    result = self.place_joined(
+                        frames + done, count - done, takes, hash, report, cython.address(used)
+                    )
                 if result == NO_ROOM:
                     self.starved = full = True
                     break
-            done += 1
+            done += used
         self.flush(full)
         pthread_mutex_unlock(cython.address(self.lock))
         return done
@@ -189,6 +197,21 @@ class Intake:
         self.give_next(length + header)
         tally(cython.address(self.sum), frame)
         return PLACED
+
+    def place_joined(self, frames, count, takes, hash, report, used):
+        """Put in the first of these, with as many as can be joined to it, and say how many."""
+        frame: cython.pointer[Frame] = cython.address(self.joiner.frame)
+        result: cython.int
+        used[0] = self.joiner.join(frames, count, takes)
+        if used[0] == 0:
+            used[0] = 1
+            count_drops(self.counters, OFFLOAD, 1)
+            return DROPPED
+        result = self.place(frame, takes, hash, report, count)
+        if result == PLACED and used[0] > 1:
+            self.sum.joined += 1
+            self.sum.joined_bytes += frame.length
+        return result
 
     def add_hash(self, wire, hash, report):
         wire.hash_value = swap_u32(hash) if self.terms.swap else hash

@@ -115,6 +115,7 @@ class Nic:
         self.terms.last_word = int.from_bytes(
             b"\0\0\0\1" if legacy and big_endian else b"\0\0\1\0", sys.byteorder
         )
+        self.terms.joins = bool(features & mask(spec.F_RSC_EXT))
         self.terms.sends = takes_of(features, host=True)
         self.set_steering(None)
         self.set_filter(None)
@@ -123,7 +124,13 @@ class Nic:
         self.set_offloads(features & GUEST_OFFLOADS)
 
     def set_offloads(self, offloads: int) -> None:
-        """What the driver takes unfinished from now on, as feature bits GUEST_* (CTRL_GUEST_OFFLOADS_SET)."""
+        """What the driver takes unfinished from now on, as feature bits GUEST_* (CTRL_GUEST_OFFLOADS_SET).
+
+        With RSC_EXT a long frame's header says of how many TCP segments it consists: there is no way to say
+        anything of another protocol's, so they are cut for such a driver.
+        """
+        if self.terms.joins:
+            offloads &= ~mask(spec.F_GUEST_UFO, spec.F_GUEST_USO4, spec.F_GUEST_USO6)
         atomic.store_int(cython.address(self.terms.takes), takes_of(offloads), atomic.RELAXED)
         self.link.set_guest_offloads(offloads & GUEST_OFFLOADS)
 
@@ -182,7 +189,8 @@ class Nic:
 
         ``frames`` and ``bytes`` handed on, ``partial`` ones among them whose checksum was not computed,
         ``segmented`` ones with a GSO type and their ``segmented_bytes``, ``valid`` ones whose checksum
-        somebody has found to be right, and those dropped, by reason. Of what the driver ``sent``:
+        somebody has found to be right, ``joined`` ones made of several that came and their
+        ``joined_bytes``, and those dropped, by reason. Of what the driver ``sent``:
         ``unsummed`` frames, whose checksum it left to others, and those ``cut`` into how many ``pieces``.
         """
         count: cython.int = self.most_pairs
@@ -322,6 +330,8 @@ def _as_dict(counters: cython.pointer[Counters]) -> dict:
         "segmented": atomic.load_u64(cython.address(counters.segmented), atomic.RELAXED),
         "segmented_bytes": atomic.load_u64(cython.address(counters.segmented_bytes), atomic.RELAXED),
         "valid": atomic.load_u64(cython.address(counters.valid), atomic.RELAXED),
+        "joined": atomic.load_u64(cython.address(counters.joined), atomic.RELAXED),
+        "joined_bytes": atomic.load_u64(cython.address(counters.joined_bytes), atomic.RELAXED),
         "sent": atomic.load_u64(cython.address(counters.sent), atomic.RELAXED),
         "unsummed": atomic.load_u64(cython.address(counters.unsummed), atomic.RELAXED),
         "cut": atomic.load_u64(cython.address(counters.cut), atomic.RELAXED),

@@ -78,7 +78,12 @@ KINDS: dict[int, Kind] = {
         "receive",
         mask(spec.F_GUEST_TSO4, spec.F_GUEST_TSO6),
         stats.StatsRxGso,
-        {"rx_gso_packets": _count("segmented"), "rx_gso_bytes": _count("segmented_bytes")},
+        {
+            "rx_gso_packets": _count("segmented"),
+            "rx_gso_bytes": _count("segmented_bytes"),
+            "rx_gso_packets_coalesced": _count("joined"),
+            "rx_gso_bytes_coalesced": _count("joined_bytes"),
+        },
     ),
     stats.STATS_TYPE_REPLY_RX_SPEED: Kind("receive", 0, stats.StatsRxSpeed, {}),
     stats.STATS_TYPE_REPLY_TX_BASIC: Kind(
@@ -115,8 +120,8 @@ KINDS: dict[int, Kind] = {
     ),
     stats.STATS_TYPE_REPLY_TX_SPEED: Kind("transmit", 0, stats.StatsTxSpeed, {}),
 }
-"""What is counted. A field that is left out is 0, and stays so: the NIC finds no checksum wrong, since it
-looks at none on the way in, it coalesces no packets, and it drops none for the sake of a speed."""
+"""What is counted. A field that is left out is 0, and stays so: the NIC counts no checksum as wrong,
+since it looks at those alone of what it may join, and it drops nothing for the sake of a speed."""
 
 
 class Statistics:

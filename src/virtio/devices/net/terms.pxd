@@ -5,7 +5,15 @@ from libc.string cimport memcpy, memset
 from posix.uio cimport iovec
 
 from virtio.memory.atomic cimport RELAXED, add_u64, load_u32
-from virtio.network.frame cimport DATA_VALID, GSO_NONE, LONGEST_FRAME, NEEDS_CSUM, Frame, NetHeader
+from virtio.network.frame cimport (
+    DATA_VALID,
+    GSO_NONE,
+    LONGEST_FRAME,
+    NEEDS_CSUM,
+    RSC_INFO,
+    Frame,
+    NetHeader,
+)
 from virtio.network.offload cimport copy_out
 
 cdef extern from * nogil:
@@ -24,6 +32,7 @@ cdef struct Terms:
     int header              # bytes before each frame
     bint mergeable          # a frame may span several buffers
     uint32_t last_word      # the third of the header's words, where nothing is left to be done and it has 12 bytes
+    bint joins              # it is told of how many segments a long frame consists (RSC_EXT)
     bint swap               # the header's fields are not in the machine's order
     int sends               # what the driver may leave unfinished, as bits of Takes
     int takes               # what it takes unfinished; atomic
@@ -49,6 +58,8 @@ cdef struct Counters:
     uint64_t segmented      # of them with a GSO type
     uint64_t segmented_bytes
     uint64_t valid          # of them with DATA_VALID
+    uint64_t joined         # of them made of several that came
+    uint64_t joined_bytes
     # What a driver sent, finished or not.
     uint64_t sent           # frames that made sense
     uint64_t unsummed       # of them with NEEDS_CSUM
@@ -88,6 +99,10 @@ cdef inline void settle(Counters *counters, Counters *sum) noexcept nogil:
     add_u64(&counters.bytes, sum.bytes, RELAXED)
     add_count(&counters.partial, sum.partial)
     add_count(&counters.valid, sum.valid)
+    if sum.joined != 0:
+        add_u64(&counters.joined, sum.joined, RELAXED)
+        add_u64(&counters.joined_bytes, sum.joined_bytes, RELAXED)
+        sum.joined = sum.joined_bytes = 0
     if sum.segmented != 0:
         add_u64(&counters.segmented, sum.segmented, RELAXED)
         add_u64(&counters.segmented_bytes, sum.segmented_bytes, RELAXED)
@@ -165,7 +180,7 @@ cdef inline void make_header(
     memset(wire, 0, sizeof(WireHeader))
     memcpy(wire, &frame.header, sizeof(NetHeader))
     # 1 is TAKES_CSUM: without it a driver expects no flags (virtio 1.4, Packet Receive: GUEST_CSUM).
-    wire.flags &= (NEEDS_CSUM | DATA_VALID) if takes & 1 else 0
+    wire.flags &= (NEEDS_CSUM | DATA_VALID | (RSC_INFO if terms.joins else 0)) if takes & 1 else 0
     wire.num_buffers = <uint16_t>buffers
     if terms.swap:
         swap_header(wire)

@@ -6,6 +6,7 @@ from typing import Any
 
 from virtio.drivers.net.receiver import Frame
 from virtio.errors import UnsupportedRequestError, UsageError
+from virtio.network.packet import tcp_start
 from virtio.spec import features as bits
 from virtio.spec import net
 
@@ -17,6 +18,8 @@ GSO_NEEDS = {
     net.HDR_GSO_UDP: net.F_HOST_UFO,
     net.HDR_GSO_UDP_L4: net.F_HOST_USO,
 }
+TCP_CHECKSUM = 16
+"""Bytes from the start of a TCP header (RFC 9293, 3.1)."""
 
 
 class RequestChecker:
@@ -32,7 +35,7 @@ class RequestChecker:
         if not isinstance(header, net.Hdr):
             raise UsageError(f"a frame's header is a virtio.spec.net.Hdr, not {type(header).__name__}")
         if isinstance(request, Frame):
-            header = _forwarded(header)
+            header = _forwarded(header, request)
         if header is None:
             return None
         self._check(header, length)
@@ -67,16 +70,22 @@ class RequestChecker:
             raise UnsupportedRequestError(f"the device does not offer {bits.name(net.DEVICE.id, feature)}")
 
 
-def _forwarded(header: net.Hdr) -> net.Hdr | None:
+def _forwarded(header: net.Hdr, frame: Frame) -> net.Hdr | None:
     """A received frame's header as one to send: what is still to be done, nothing else."""
     flags = header.flags & net.HDR_F_NEEDS_CSUM
     if not flags and not header.gso_type:
         return None
+    start, offset = (header.csum_start, header.csum_offset) if flags else (0, 0)
+    if flags and header.flags & net.HDR_F_RSC_INFO:  # the numbers of segments are in the place's place
+        found = tcp_start(frame.data)
+        if found is None:
+            raise UsageError("the frame is said to be joined of TCP segments, but has no TCP header")
+        start, offset = found, TCP_CHECKSUM
     return net.Hdr(
         flags=flags,
         gso_type=header.gso_type,
         hdr_len=header.hdr_len,
         gso_size=header.gso_size,
-        csum_start=header.csum_start if flags else 0,
-        csum_offset=header.csum_offset if flags else 0,
+        csum_start=start,
+        csum_offset=offset,
     )
