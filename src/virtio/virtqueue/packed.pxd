@@ -54,6 +54,11 @@ cdef inline uint64_t *half_of(Descriptor *descriptor) noexcept nogil:
     return <uint64_t *>&descriptor.length
 
 
+cdef struct Given:
+    uint64_t half       # `second_half` of a used descriptor
+    uint32_t index      # where it goes
+
+
 cdef struct Position:
     uint32_t index      # of a descriptor
     uint32_t wrap       # the wrap counter: 0 or 1
@@ -141,11 +146,10 @@ cdef class PackedDeviceQueue(DeviceQueue):
     cdef Position avail         # the next descriptor to take
     cdef Position used          # the next to write back
     cdef uint32_t held          # descriptors of chains taken and not yet written back
-    # What was given since the last publish.
-    cdef uint64_t kept[IN_LINE] # second halves of the first ones, which are written after all the others,
-    cdef uint32_t kept_mask     # by the steps from the first; which of them there are,
-    cdef uint32_t kept_steps    # and to where they are in one cache line
-    cdef uint32_t steps         # descriptors it covers; 0: nothing was given
+    # What was given since the last publish, written only then.
+    cdef Given *given
+    cdef uint32_t number        # of them
+    cdef uint32_t steps         # descriptors they cover
     cdef bint signalled_known   # false after a restore: then notify
 
 
@@ -155,5 +159,6 @@ cdef class PackedDeviceQueue(DeviceQueue):
     cdef int walk(self, Chain *chain, uint16_t flags) noexcept nogil
     cdef int walk_indirect(self, Chain *chain, uint64_t address, uint32_t length) noexcept nogil
     cdef void put_used(self, Chain *chain) noexcept nogil
+    cdef void write_given(self) noexcept nogil
+    cdef void write_descriptor(self, const Given *given) noexcept nogil
     cdef void _store_events(self, uint32_t events) noexcept nogil
-    cdef void _log_used(self, Descriptor *descriptor) noexcept nogil

@@ -6,6 +6,7 @@ was checked is what is used.
 
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.virtio.memory.atomic import (
     ACQUIRE,
     RELAXED,
@@ -41,6 +42,7 @@ from cython.cimports.virtio.virtqueue.queue import (
     chain_log,
     chain_new,
     chain_recycle,
+    chain_single,
     ring_area,
 )
 
@@ -71,9 +73,15 @@ class PackedDeviceQueue(DeviceQueue):
         state: QueueState | None = None,
     ) -> None:
         packed_layout(size)
+        self.given = cython.cast(cython.pointer[Given], calloc(size, cython.sizeof(Given)))
+        if self.given == cython.NULL:
+            raise MemoryError
         DeviceQueue.__init__(self, memory, size, (descriptors, driver_area, device_area), features)
         self._go_to(state or QueueState())
         self.signalled_known = state is None
+
+    def __dealloc__(self) -> None:
+        free(self.given)
 
     def _go_to(self, state: QueueState) -> None:
         self.avail = position_of(state.avail_index, state.avail_wrap, self.size)
@@ -89,8 +97,7 @@ class PackedDeviceQueue(DeviceQueue):
             raise UsageError(f"a queue with {self.outstanding} chains outstanding cannot be reset")
         self._go_to(QueueState())
         self.signalled_known = True
-        self.held = self.steps = 0
-        self.taken = 0
+        self.held = self.number = self.steps = 0
         self.fault = RING_OK
         self.missing = False
 
@@ -163,8 +170,6 @@ class PackedDeviceQueue(DeviceQueue):
 
     def admit(self, chain: cython.pointer[Chain]) -> cython.void:
         """Count a well-formed chain as taken."""
-        chain.sequence = self.taken
-        self.taken += 1
         advance(cython.address(self.avail), chain.slots, self.size)
         self.held += chain.slots
         self.outstanding += 1
@@ -187,7 +192,6 @@ class PackedDeviceQueue(DeviceQueue):
             retreat(cython.address(self.avail), chains[i].slots, self.size)
             chain_recycle(self, chains[i])
         self.outstanding -= count
-        self.taken -= count
         if self.in_order:
             self.forget_newest()
 
@@ -207,6 +211,12 @@ class PackedDeviceQueue(DeviceQueue):
                     # A list is either all direct or one indirect descriptor (2.8.5, 2.8.19).
                     return self.stop(RING_INDIRECT_WITH_NEXT, place.index)
                 fault = self.walk_indirect(chain, address, length)
+            elif (
+                slots == 1
+                and not flags & DESC_NEXT
+                and chain_single(self, chain, address, length, (flags & DESC_WRITE) != 0)
+            ):
+                break
             else:
                 fault = chain_append(self, chain, address, length, (flags & DESC_WRITE) != 0)
             if fault != RING_OK:
@@ -261,53 +271,73 @@ class PackedDeviceQueue(DeviceQueue):
         if not self.in_order:
             self.put_used(chain)
             return
-        chain.given = 1
-        while self.oldest != cython.NULL and self.oldest.given:
+        if chain != self.oldest:
+            chain.given = True
+            self.early += 1
+            return
+        self.oldest = chain.next
+        self.put_used(chain)
+        while self.early > 0 and self.oldest.given:
             chain = self.oldest
+            chain.given = False
+            self.early -= 1
             self.oldest = chain.next
             self.put_used(chain)
 
     def put_used(self, chain: cython.pointer[Chain]) -> cython.void:
-        """Write a used descriptor, but keep back the first one since the last publish.
-
-        The driver looks at one descriptor only, the next to be used (2.8.2), so it sees nothing of a batch
-        before that one's flags, and then all of it. As it may be polling there, that one's cache line comes
-        and goes: others in it are kept back, too, and written together.
-        """
-        descriptor: cython.pointer[Descriptor] = cython.address(self.ring[self.used.index])
+        """Note down a used descriptor; `publish` writes it."""
+        if self.number == self.size:
+            self.write_given()  # only a driver that makes descriptors available twice brings it here
+        given: cython.pointer[Given] = self.given + self.number
         flags: uint16_t = used_marks(self.used.wrap)
         if chain.written:
             flags |= DESC_WRITE
-        half: uint64_t = second_half(chain.written, chain.id, flags)
-        if self.steps == 0:
-            self.kept_mask = 0
-            self.kept_steps = IN_LINE - self.used.index % IN_LINE
-        if self.steps < self.kept_steps:
-            self.kept[self.steps] = half
-            self.kept_mask |= cython.cast(uint32_t, 1) << self.steps
-        else:
-            store_u64(half_of(descriptor), half, RELAXED)
-            self._log_used(descriptor)
+        given.half = second_half(chain.written, chain.id, flags)
+        given.index = self.used.index
+        self.number += 1
         self.steps += chain.slots
         self.held -= chain.slots
         self.outstanding -= 1
         advance(cython.address(self.used), chain.slots, self.size)
         chain_recycle(self, chain)
 
+    def write_given(self) -> cython.void:
+        """Write what was noted down, the first cache line last and backwards.
+
+        The driver looks at one descriptor only, the next to be used (2.8.2), so it sees nothing of a batch
+        before that one's flags, and then all of it. As it may be polling there, that one's cache line comes
+        and goes: others in it are written together with it.
+        """
+        first: uint32_t = self.given[0].index
+        lead: uint32_t = 1
+        i: uint32_t
+        while (
+            lead < self.number
+            and self.given[lead].index > first
+            and self.given[lead].index // IN_LINE == first // IN_LINE
+        ):
+            lead += 1
+        for i in range(lead, self.number):
+            self.write_descriptor(self.given + i)
+        while lead > 0:
+            lead -= 1
+            self.write_descriptor(self.given + lead)
+        self.number = 0
+
+    def write_descriptor(self, given: cython.pointer[cython.const[Given]]) -> cython.void:
+        """One of them, behind all that was written before."""
+        descriptor: cython.pointer[Descriptor] = cython.address(self.ring[given.index])
+        store_u64(half_of(descriptor), given.half, RELEASE)
+        if self.table.log != cython.NULL:
+            log_write(self.table, cython.cast(cython.p_char, descriptor), DESC_BYTES)
+
     def publish(self) -> cython.bint:
         steps: uint32_t = self.steps
         if steps == 0:
             return False
-        self.steps = 0
         first: Position = before(cython.address(self.used), steps, self.size)
-        step: cython.int
-        for step in range(IN_LINE - 1, -1, -1):
-            if self.kept_mask >> step & 1:
-                place: Position = first
-                advance(cython.address(place), step, self.size)
-                descriptor: cython.pointer[Descriptor] = cython.address(self.ring[place.index])
-                store_u64(half_of(descriptor), self.kept[step], RELEASE)
-                self._log_used(descriptor)
+        self.steps = 0
+        self.write_given()
         # The descriptors must be seen before it is asked whether to notify (2.8.10).
         fence(SEQ_CST)
         events: uint32_t = load_u32(self.driver_events, RELAXED)
@@ -334,11 +364,6 @@ class PackedDeviceQueue(DeviceQueue):
         store_u32(self.device_events, events, RELEASE)
         if self.table.log != cython.NULL:
             log_write(self.table, cython.cast(cython.p_char, self.device_events), 4)
-
-    def _log_used(self, descriptor: cython.pointer[Descriptor]) -> cython.void:
-        """Record in the dirty log that a descriptor was written."""
-        if self.table.log != cython.NULL:
-            log_write(self.table, cython.cast(cython.p_char, descriptor), DESC_BYTES)
 
 
 def position_of(index: uint32_t, wrap: cython.bint, size: uint32_t) -> Position:

@@ -44,12 +44,16 @@ cdef enum RingFault:
 
 
 cdef enum:
-    INLINE_SEGMENTS = 6     # enough for nearly every chain without another allocation
+    LINE = 64               # bytes of a cache line
+    INLINE_SEGMENTS = 8     # enough for nearly every chain without another allocation
     CHAIN_BLOCK = 32        # chains allocated at once
     # A chain may not be longer than the queue (virtio 1.4, 2.7.5.3.1), yet Linux fills indirect tables with as
     # many buffers as the device's limits allow, whatever the queue's size. So a table may have this many, as
     # everywhere else.
     LONGEST_TABLE = 1024
+
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
 
 cdef extern from *:
     """
@@ -59,25 +63,25 @@ cdef extern from *:
 
 
 cdef struct Chain:
+    # A chain with one segment is in the first cache line as a whole.
     iovec *segments         # `readable` of them the device reads, then `writable` it writes
+    Chain *next                 # free list, or order of taking while outstanding
     uint32_t readable
     uint32_t writable
     uint64_t readable_length    # bytes
     uint64_t writable_length    # bytes
-    uint32_t capacity           # of segments
     uint16_t id                 # split: head descriptor; packed: buffer id
     uint16_t slots              # ring descriptors it occupies
     uint32_t written            # bytes the device wrote (set by give)
-    int given                   # with IN_ORDER: completed, waiting for its turn
-    uint64_t sequence           # the order in which chains were taken, from 0
-    void *context               # the device's own while it holds the chain
-    Chain *next                 # free list, or order of taking while outstanding
     iovec inline_segments[INLINE_SEGMENTS]
+    uint32_t capacity           # of segments
+    bint given                  # with IN_ORDER: completed, waiting for its turn
+    uint64_t padding            # to whole cache lines
 
 
 cdef struct ChainBlock:
-    ChainBlock *next
     Chain chains[CHAIN_BLOCK]
+    ChainBlock *next
 
 
 cdef class DeviceQueue:
@@ -95,7 +99,7 @@ cdef class DeviceQueue:
     cdef ChainBlock *blocks     # all chains there are
     cdef Chain *oldest          # with IN_ORDER: outstanding chains in the order of taking
     cdef Chain *newest
-    cdef uint64_t taken         # chains taken since the queue was made
+    cdef uint32_t early         # with IN_ORDER: chains given before their turn
     cdef int fault              # RingFault of the chain that stopped this queue, else 0
     cdef uint64_t fault_detail  # the offending index, address or length
     cdef bint missing           # the last take met an address that the I/O TLB lacks: fault_detail
@@ -169,7 +173,6 @@ cdef inline Chain *chain_new(DeviceQueue queue) noexcept nogil:
     chain.readable_length = 0
     chain.writable_length = 0
     chain.written = 0
-    chain.given = 0
     return chain
 
 
@@ -259,6 +262,31 @@ cdef inline int chain_append(
         address += run
         left -= run
     return RING_OK
+
+
+cdef inline bint chain_single(
+    DeviceQueue queue, Chain *chain, uint64_t address, uint32_t length, bint writable
+) noexcept nogil:
+    """Fill an empty chain with its only buffer, which nearly always lies in one region.
+
+    False if it does not, or may not: `chain_append` is to cut it, or to say why.
+    """
+    cdef Region *region = locate(queue.table, address)
+    cdef uint64_t offset
+    if region == NULL or length == 0:
+        return False
+    offset = address - region.guest
+    if length > region.size - offset or not (region.writable if writable else region.readable):
+        return False
+    chain.segments[0].iov_base = region.host + offset
+    chain.segments[0].iov_len = length
+    if writable:
+        chain.writable = 1
+        chain.writable_length = length
+    else:
+        chain.readable = 1
+        chain.readable_length = length
+    return True
 
 
 cdef struct Buffer:

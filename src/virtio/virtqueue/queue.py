@@ -9,8 +9,8 @@ import cython
 from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
 from cython.cimports.libc.errno import EINVAL, ENOSPC
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import calloc, free, malloc
-from cython.cimports.libc.string import memcpy
+from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.memory.table import GuestMemory, Region, locate
 
@@ -290,9 +290,11 @@ class DeviceQueue:
 def more_chains(queue: DeviceQueue) -> cython.pointer[Chain]:
     """Put a block of new chains on the free list and return its first."""
     i: cython.int
-    block = cython.cast(cython.pointer[ChainBlock], calloc(1, cython.sizeof(ChainBlock)))
+    size: cython.size_t = (cython.sizeof(ChainBlock) + LINE - 1) // LINE * LINE
+    block = cython.cast(cython.pointer[ChainBlock], aligned_alloc(LINE, size))
     if block == cython.NULL:
         return cython.NULL
+    memset(block, 0, size)
     block.next = queue.blocks
     queue.blocks = block
     for i in range(CHAIN_BLOCK):

@@ -34,6 +34,12 @@ cdef struct Descriptor:
     uint16_t next
 
 
+cdef struct UsedElement:
+    # struct virtq_used_elem
+    uint32_t id
+    uint32_t length
+
+
 # Byte order: the fields are the machine's own, or swapped when the other side's order is not.
 cdef inline uint16_t order16(uint16_t value, bint swapped) noexcept nogil:
     return swap16(value) if swapped else value
@@ -71,6 +77,7 @@ cdef class SplitDeviceQueue(DeviceQueue):
     cdef const char *descriptors
     cdef uint16_t *avail        # words
     cdef uint16_t *used         # words
+    cdef UsedElement *given     # what the used ring is to hold, at the same places, until it is published
     cdef uint16_t next_avail    # the next entry of the available ring to take
     cdef uint16_t seen_avail    # the driver's index when last looked at
     cdef uint16_t next_used     # where the next used element goes
@@ -89,4 +96,6 @@ cdef class SplitDeviceQueue(DeviceQueue):
     cdef void admit(self, Chain *chain, uint16_t head) noexcept nogil
     cdef int take_back(self, Chain **chains, int count) noexcept nogil
     cdef void put_used(self, Chain *chain) noexcept nogil
+    cdef void write_given(self) noexcept nogil
+    cdef void write_elements(self, uint32_t first, uint32_t count) noexcept nogil
     cdef void _store_used(self, size_t word, uint16_t value, int order) noexcept nogil

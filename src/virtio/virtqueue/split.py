@@ -8,6 +8,8 @@ import sys
 
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memcpy
 from cython.cimports.virtio.memory.atomic import (
     ACQUIRE,
     RELAXED,
@@ -18,7 +20,6 @@ from cython.cimports.virtio.memory.atomic import (
     prefetch,
     prefetch_write,
     store_u16,
-    store_u32,
 )
 from cython.cimports.virtio.memory.table import GuestMemory, log_write, memory_gone
 from cython.cimports.virtio.virtqueue.queue import (
@@ -45,6 +46,7 @@ from cython.cimports.virtio.virtqueue.queue import (
     chain_log,
     chain_new,
     chain_recycle,
+    chain_single,
     need_event,
     ring_area,
 )
@@ -79,6 +81,9 @@ class SplitDeviceQueue(DeviceQueue):
         byte_order: str = "little",
     ) -> None:
         check_split_size(size)
+        self.given = cython.cast(cython.pointer[UsedElement], calloc(size, cython.sizeof(UsedElement)))
+        if self.given == cython.NULL:
+            raise MemoryError
         DeviceQueue.__init__(self, memory, size, (descriptors, driver_area, device_area), features)
         self.mask = size - 1
         self.swapped = byte_order != sys.byteorder
@@ -88,6 +93,9 @@ class SplitDeviceQueue(DeviceQueue):
             self.next_avail = self.seen_avail = state.avail_index & 0xFFFF
             used: uint16_t = load_u16(cython.address(self.used[RING_INDEX]), RELAXED)
             self.next_used = self.published = self.signalled = order16(used, self.swapped)
+
+    def __dealloc__(self) -> None:
+        free(self.given)
 
     def attach(self, memory: GuestMemory) -> cython.int:
         """Find the three areas; nothing changes if one of them cannot be used."""
@@ -112,7 +120,6 @@ class SplitDeviceQueue(DeviceQueue):
         self.next_avail = self.seen_avail = 0
         self.next_used = self.published = self.signalled = 0
         self.signalled_known = True
-        self.taken = 0
         self.fault = 0
         self.missing = False
 
@@ -195,8 +202,6 @@ class SplitDeviceQueue(DeviceQueue):
     def admit(self, chain: cython.pointer[Chain], head: uint16_t) -> cython.void:
         """Count a well-formed chain as taken."""
         chain.id = head
-        chain.sequence = self.taken
-        self.taken += 1
         self.next_avail += 1
         self.outstanding += 1
         if self.in_order:
@@ -217,7 +222,6 @@ class SplitDeviceQueue(DeviceQueue):
             chain_recycle(self, chains[i])
         self.outstanding -= count
         self.next_avail -= count
-        self.taken -= count
         if self.in_order:
             self.forget_newest()
 
@@ -241,14 +245,14 @@ class SplitDeviceQueue(DeviceQueue):
                     return self.stop(RING_INDIRECT_WITH_NEXT, index)
                 chain.slots = count
                 return self.walk_indirect(chain, found.address, found.length, count - 1, swapped)
-            fault: cython.int = chain_append(
-                self, chain, found.address, found.length, found.flags & DESC_WRITE != 0
-            )
-            if fault != RING_OK:
-                return fault
-            if not found.flags & DESC_NEXT:
-                chain.slots = count
+            writable: cython.bint = found.flags & DESC_WRITE != 0
+            last: cython.bint = not found.flags & DESC_NEXT
+            chain.slots = count
+            if last and count == 1 and chain_single(self, chain, found.address, found.length, writable):
                 return RING_OK
+            fault: cython.int = chain_append(self, chain, found.address, found.length, writable)
+            if fault != RING_OK or last:
+                return fault
             index = found.next
 
     def walk_indirect(
@@ -302,29 +306,55 @@ class SplitDeviceQueue(DeviceQueue):
         if not self.in_order:
             self.put_used(chain)
             return
-        chain.given = 1
-        while self.oldest != cython.NULL and self.oldest.given:
+        if chain != self.oldest:
+            chain.given = True
+            self.early += 1
+            return
+        self.oldest = chain.next
+        self.put_used(chain)
+        while self.early > 0 and self.oldest.given:
             chain = self.oldest
+            chain.given = False
+            self.early -= 1
             self.oldest = chain.next
             self.put_used(chain)
 
     def put_used(self, chain: cython.pointer[Chain]) -> cython.void:
-        """Write a used element behind those already there; the driver does not see it yet."""
-        place: cython.size_t = (
-            RING_ENTRIES + cython.cast(cython.size_t, self.next_used & self.mask) * USED_WORDS
-        )
-        element = cython.cast(cython.pointer[uint32_t], self.used + place)
-        store_u32(element, order32(chain.id, self.swapped), RELAXED)
-        store_u32(element + 1, order32(chain.written, self.swapped), RELAXED)
+        """Note down the used element behind those already there; `publish` writes it."""
+        element: cython.pointer[UsedElement] = self.given + (self.next_used & self.mask)
+        element.id = order32(chain.id, self.swapped)
+        element.length = order32(chain.written, self.swapped)
         self.next_used += 1
         self.outstanding -= 1
-        if self.table.log != cython.NULL:
-            log_write(self.table, cython.cast(cython.p_char, element), 8)
         chain_recycle(self, chain)
+
+    def write_given(self) -> cython.void:
+        """Write what was noted down, all in a row.
+
+        The ring's lines are the other processor's, and stores leave this one in order: with others in
+        between, each line would be waited for by itself.
+        """
+        first: uint32_t = self.published & self.mask
+        count: uint32_t = min(cython.cast(uint16_t, self.next_used - self.published), self.size)
+        straight: uint32_t = min(count, self.size - first)
+        self.write_elements(first, straight)
+        if straight != count:
+            self.write_elements(0, count - straight)
+
+    def write_elements(self, first: uint32_t, count: uint32_t) -> cython.void:
+        """The same of some that lie side by side."""
+        place = cython.cast(
+            cython.p_char, self.used + RING_ENTRIES + cython.cast(cython.size_t, first) * USED_WORDS
+        )
+        length: cython.size_t = count * cython.sizeof(UsedElement)
+        memcpy(place, self.given + first, length)
+        if self.table.log != cython.NULL:
+            log_write(self.table, place, length)
 
     def publish(self) -> cython.bint:
         if self.next_used == self.published:
             return False
+        self.write_given()
         self._store_used(RING_INDEX, self.next_used, RELEASE)
         self.published = self.next_used
         # The index must be visible before we read whether the driver wants to know: it does the reverse.

@@ -27,6 +27,12 @@ cdef enum Placed:
     DROPPED = 2             # counted
 
 
+cdef struct Copy:
+    char *target            # of the header; the frame follows it
+    const char *source
+    uint32_t length         # bytes
+
+
 @cython.final
 cdef class Intake:
     """The ring, its lock, and buffers that were taken and not used yet.
@@ -74,6 +80,7 @@ cdef class Intake:
     # Tell the driver what has waited long enough to be told.
     cdef void end_delay(self) noexcept nogil
 
+    cdef int place_run(self, const Frame *frames, int count) noexcept nogil
     cdef int place(self, const Frame *frame, int takes, uint32_t hash, uint16_t report, int ahead) noexcept nogil
     cdef int place_joined(
         self, const Frame *frames, int count, int takes, uint32_t hash, uint16_t report, int *used
