@@ -83,6 +83,8 @@ bench: bench-tools
 bench-docs: bench-tools
 	mkdir -p $(dir $(BENCH_RESULTS))
 	$(BIN)/python bench --json $(BENCH_RESULTS).json --plot docs/benchmarks.svg --markdown docs/benchmarks.md $(BENCH)
+	tools/debian-packages $(DEMO_PACKAGES) iproute2 iperf3
+	$(BIN)/python bench/tap.py --markdown docs/benchmarks.md
 	$(BIN)/python bench/anatomy.py --markdown docs/explanation/time-of-a-request.md
 instructions: bench-tools
 	$(BIN)/python bench/instructions.py --check

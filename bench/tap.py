@@ -22,16 +22,19 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from backends import VIRTIO, running, socket_path
+from output import update_document
 from processes import cpu_seconds, descendants
-from tables import table
+from tables import markdown_table, table
 from virtio import vm
 from virtio.errors import HostError
 from virtio.vm.choice import Kind
 
 INSIDE = "VIRTIO_BENCH_NAMESPACE"
 GIB = 1 << 30
+HEAD = ("", "NIC", "Mbit/s", "CPU s/GiB", "rate, ours to it", "cost, its to ours")
 WAYS = {"guest to host": "", "host to guest": "-R"}
 
 
@@ -175,9 +178,9 @@ def summary(stands: list[Stand]) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def report(results: dict[str, dict[str, dict[str, float]]]) -> str:
-    """The table; ratios are to ours in the same kind of guest, more than 1 is better for pyvirtio."""
-    rows = []
+def rows_of(results: dict[str, dict[str, dict[str, float]]]) -> list[tuple[str, ...]]:
+    """Rows below HEAD; ratios are to ours in the same kind of guest, more than 1 is better for pyvirtio."""
+    rows: list[tuple[str, ...]] = []
     for way, sides in results.items():
         for name, found in sides.items():
             ours = sides.get(f"{name.partition(',')[0]}, pyvirtio", found)
@@ -187,7 +190,7 @@ def report(results: dict[str, dict[str, dict[str, float]]]) -> str:
                 f"{cost / ours['cpu_seconds_per_gib']:.2f}",
             )
             rows.append((way, name, f"{rate / 1e6:.0f}", f"{cost:.2f}", *ratios))
-    return table(("", "NIC", "Mbit/s", "CPU s/GiB", "rate, ours to it", "cost, its to ours"), rows)
+    return rows
 
 
 def main() -> None:
@@ -198,6 +201,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3, help="how long each time (default 3)")
     parser.add_argument("--only", metavar="TEXT", default="", help="sides whose name contains this")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="put the table between FILE's markers (tap)"
+    )
     arguments = parser.parse_args()
     if missing := [name for name in ("iperf3", "ip", "unshare") if shutil.which(name) is None]:
         parser.exit(4, f"not installed: {', '.join(missing)}\n")
@@ -207,7 +213,10 @@ def main() -> None:
     rounds, seconds = (1, 1) if arguments.quick else (arguments.rounds, arguments.seconds)
     chosen = [side for side in SIDES if arguments.only in side.name]
     results = summary(measure(chosen, rounds, seconds))
-    print(json.dumps(results, indent=2) if arguments.json else report(results))
+    rows = rows_of(results)
+    print(json.dumps(results, indent=2) if arguments.json else table(HEAD, rows))
+    if arguments.markdown:
+        update_document(arguments.markdown, {"tap": markdown_table(HEAD, rows)})
 
 
 if __name__ == "__main__":

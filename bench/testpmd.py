@@ -36,8 +36,9 @@ def version(text: str | None = None) -> str | None:
     program = command_line(text)
     if program is None:
         return None
-    found = subprocess.run([*program, "--version"], capture_output=True, text=True, check=False)
-    said = re.search(r"DPDK \S+", found.stdout + found.stderr)
+    says_so_at_start = [*EAL, f"--file-prefix=virtio-{os.getpid()}", "-v", "--", "--help"]
+    found = subprocess.run([*program, *says_so_at_start], capture_output=True, text=True, check=False)
+    said = re.search(r"DPDK \d[\w.]*", found.stdout + found.stderr)
     return said[0] if said else "of an unknown version"
 
 

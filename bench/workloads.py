@@ -205,26 +205,19 @@ def _packed() -> list[Workload]:
 
 
 def _queues(cores: int) -> list[Workload]:
-    """Four queues against one at the same total depth, on one core; and on more of them, if there are."""
-    four = Side(
-        "4 queues",
-        options=("--num-queues", "4"),
-        connect={"num_queues": 4},
-        load={"depth": 8, "together": True},
-    )
+    """Four queues against one, on one core: as many requests in each, and in all; then on more cores."""
     load = {"depth": 32, "polling": True}
-    found = [
-        Workload(
-            "4 queues of 1 core, 4k randread total depth 32",
-            load,
-            ours=four,
-            other=Side("1 queue"),
-            section="own",
-        ),
-        Workload(
-            "4 queues of 1 core, rings alone total depth 32", load, NULL, four, Side("1 queue"), section="own"
-        ),
-    ]
+    found = []
+    for each, depth in ((32, "depth 32 each"), (8, "total depth 32")):
+        four = Side(
+            "4 queues",
+            options=("--num-queues", "4"),
+            connect={"num_queues": 4},
+            load={"depth": each, "together": True},
+        )
+        for what, disk in (("4k randread", FILE), ("rings alone", NULL)):
+            name = f"4 queues of 1 core, {what} {depth}"
+            found.append(Workload(name, load, disk, four, Side("1 queue"), section="own"))
     for queues in (2, 4, 8):
         if 2 * queues <= cores:
             many = Side(
