@@ -144,14 +144,14 @@ def _forwarded(name: str, each: Results, sides: Sequence[str]) -> tuple[str, ...
         for side in sides
         for text in (
             f"{rates[side] / 1e6:.2f}",
-            _ratio(rates[side], rates["dpdk"]),
-            _ratio(max(runs[side]), max(runs["dpdk"])),
+            _quotient(rates[side], rates["dpdk"]),
+            _quotient(max(runs[side]), max(runs["dpdk"])),
         )
     ]
     return (name, f"{rates['dpdk'] / 1e6:.2f}", *ours)
 
 
-def _ratio(rate: float, peer: float) -> str:
+def _quotient(rate: float, peer: float) -> str:
     return f"{rate / peer:.2f}" if peer else ""
 
 

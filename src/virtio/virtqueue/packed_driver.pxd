@@ -15,6 +15,12 @@ cdef struct Slot:
     uint32_t next_free          # id
 
 
+cdef struct Made:
+    # A descriptor: its address, and `second_half`.
+    uint64_t address
+    uint64_t half
+
+
 @cython.final
 cdef class PackedDriverQueue(DriverQueue):
     cdef bint with_data         # NOTIFICATION_DATA
@@ -28,9 +34,9 @@ cdef class PackedDriverQueue(DriverQueue):
     cdef uint32_t table_entries # descriptors in each
     cdef Position avail         # the next descriptor to fill
     cdef Position used          # the next that the device will write
-    # What was added since the last publish.
-    cdef uint64_t first_half    # its first descriptor's second half, written after all the others
-    cdef uint32_t steps         # descriptors it covers; 0: nothing was added
+    # What was added since the last publish, written only then.
+    cdef Made *made
+    cdef uint32_t steps         # of them
     # What the used descriptor read last finished, and was not reaped yet. One chain; with IN_ORDER more.
     cdef bint in_batch
     cdef uint32_t batch_last    # id of its last chain
@@ -45,6 +51,8 @@ cdef class PackedDriverQueue(DriverQueue):
     cdef void put_descriptor(
         self, uint64_t address, uint32_t length, uint32_t id, uint16_t flags
     ) noexcept nogil
+    cdef void write_made(self, Position first, uint32_t steps) noexcept nogil
+    cdef void write_descriptor(self, Position first, uint32_t step) noexcept nogil
     cdef bint is_used(self, uint16_t flags) noexcept nogil
     cdef int read_used(self, uint16_t flags) noexcept nogil
     cdef void finish(self, Completion *completion) noexcept nogil

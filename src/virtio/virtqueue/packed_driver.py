@@ -23,6 +23,7 @@ from cython.cimports.virtio.virtqueue.packed import (
     DESC_NEXT,
     DESC_WRITE,
     EVENTS_DISABLE,
+    IN_LINE,
     Descriptor,
     Position,
     advance,
@@ -117,7 +118,8 @@ class PackedDriverQueue(DriverQueue):
         """Make our own records, with every buffer id free and followed by the next."""
         i: uint32_t
         self.slots = cython.cast(cython.pointer[Slot], calloc(self.size, cython.sizeof(Slot)))
-        if self.slots == cython.NULL:
+        self.made = cython.cast(cython.pointer[Made], calloc(self.size, cython.sizeof(Made)))
+        if self.slots == cython.NULL or self.made == cython.NULL:
             raise MemoryError
         for i in range(self.size):
             self.slots[i].next_free = (i + 1) % self.size
@@ -125,6 +127,7 @@ class PackedDriverQueue(DriverQueue):
 
     def __dealloc__(self) -> None:
         free(self.slots)
+        free(self.made)
 
     def state(self) -> QueueState:
         """Where the queue stands: the next descriptor to offer and the next to reap."""
@@ -209,21 +212,35 @@ class PackedDriverQueue(DriverQueue):
     def put_descriptor(
         self, address: uint64_t, length: uint32_t, id: uint32_t, flags: uint16_t
     ) -> cython.void:
-        """Write the next descriptor, but keep back half of the first one since the last publish.
+        """Note down the next descriptor; `publish` writes it."""
+        made: cython.pointer[Made] = self.made + self.steps
+        flags |= avail_marks(self.avail.wrap)
+        made.address = address
+        made.half = second_half(length, cython.cast(uint16_t, id), flags)
+        self.steps += 1
+        advance(cython.address(self.avail), 1, self.size)
+
+    def write_made(self, first: Position, steps: uint32_t) -> cython.void:
+        """Write what was noted down, in a row, the first cache line last and backwards.
 
         The device looks at one descriptor only, the next to be available (2.8.2), so it sees nothing of a
         batch before that one's flags, and then all of it.
         """
-        descriptor: cython.pointer[Descriptor] = cython.address(self.ring[self.avail.index])
-        flags |= avail_marks(self.avail.wrap)
-        store_u64(cython.address(descriptor.address), address, RELAXED)
-        half: uint64_t = second_half(length, cython.cast(uint16_t, id), flags)
-        if self.steps == 0:
-            self.first_half = half
-        else:
-            store_u64(half_of(descriptor), half, RELAXED)
-        self.steps += 1
-        advance(cython.address(self.avail), 1, self.size)
+        lead: uint32_t = min(steps, IN_LINE - first.index % IN_LINE, self.size - first.index)
+        step: uint32_t
+        for step in range(lead, steps):
+            self.write_descriptor(first, step)
+        while lead > 0:
+            lead -= 1
+            self.write_descriptor(first, lead)
+
+    def write_descriptor(self, first: Position, step: uint32_t) -> cython.void:
+        """One of them, behind all that was written before."""
+        made: cython.pointer[Made] = self.made + step
+        advance(cython.address(first), step, self.size)
+        descriptor: cython.pointer[Descriptor] = cython.address(self.ring[first.index])
+        store_u64(cython.address(descriptor.address), made.address, RELAXED)
+        store_u64(half_of(descriptor), made.half, RELEASE)
 
     def publish(self) -> cython.bint:
         steps: uint32_t = self.steps
@@ -231,8 +248,7 @@ class PackedDriverQueue(DriverQueue):
             return False
         self.steps = 0
         first: Position = before(cython.address(self.avail), steps, self.size)
-        descriptor: cython.pointer[Descriptor] = cython.address(self.ring[first.index])
-        store_u64(half_of(descriptor), self.first_half, RELEASE)
+        self.write_made(first, steps)
         # The descriptors must be seen before it is asked whether to notify (2.8.21.3.1).
         fence(SEQ_CST)
         events: uint32_t = load_u32(self.device_events, RELAXED)

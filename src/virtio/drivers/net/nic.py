@@ -19,7 +19,7 @@ from virtio.drivers.net.control import ControlQueue
 from virtio.drivers.net.features import header_size, prune
 from virtio.drivers.net.options import NetOptions
 from virtio.drivers.net.pair import Pair
-from virtio.drivers.net.receiver import Frame, Receiver
+from virtio.drivers.net.receiver import Frame, Receiver, memory_needed
 from virtio.drivers.net.requests import RequestChecker
 from virtio.drivers.net.steering import Steering
 from virtio.drivers.net.transmitter import Transmitter
@@ -321,7 +321,7 @@ class Net(Steering):
         whole = size if mergeable else max(size, (self.mtu or 0) + ETHERNET + header)
         receiver = Receiver(
             receive.channel,
-            self.arena.allocate(receive.size * whole),
+            self.arena.allocate(memory_needed(receive.size, whole)),
             slot_size=whole,
             header_size=header,
             mergeable=mergeable,

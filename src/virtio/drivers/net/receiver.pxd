@@ -9,6 +9,7 @@ from virtio.virtqueue.queue cimport Completion, DriverQueue
 cdef enum:
     LONGEST_HEADER = 20     # bytes, with HASH_REPORT
     HEADER_NUM_BUFFERS = 10 # where it is in the header
+    LINE = 64               # bytes of a cache line
     REAPED = 64             # completions looked at together
     # What the device did wrong with a frame; beside the numbers of RingFault.
     FRAME_SHORT = -64       # fewer bytes than the header has

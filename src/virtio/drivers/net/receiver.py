@@ -16,6 +16,7 @@ from cython.cimports.virtio.drivers.net.receiver import (
     FRAME_BUFFERS,
     FRAME_SHORT,
     HEADER_NUM_BUFFERS,
+    LINE,
     LONGEST_HEADER,
     REAPED,
 )
@@ -25,7 +26,7 @@ from cython.cimports.virtio.virtqueue.queue import Buffer, Completion
 from virtio.errors import FrameBuffersError, FrameHeaderError
 from virtio.spec import net as spec
 
-__all__ = ["Frame", "Receiver"]
+__all__ = ["Frame", "Receiver", "memory_needed"]
 
 
 @cython.cclass
@@ -64,6 +65,11 @@ class Frame:
         return spec.Hdr.unpack(raw.ljust(spec.Hdr.SIZE, b"\0"))
 
 
+def memory_needed(slots: int, slot_size: int) -> int:
+    """Bytes for so many receive buffers."""
+    return slots * slot_size + LINE
+
+
 @cython.cclass
 class Receiver:
     """The buffers of one receive queue; ``buffer`` (of the arena) is cut into as many as the queue holds.
@@ -78,14 +84,16 @@ class Receiver:
             raise TypeError("made once")
         if not header_size <= LONGEST_HEADER or not header_size < slot_size:
             raise ValueError(f"a header of {header_size} bytes in buffers of {slot_size}")
-        if len(buffer.view) < channel.queue.size * slot_size:
+        if len(buffer.view) < memory_needed(channel.queue.size, slot_size):
             raise ValueError("too little memory for the queue")
         view: cython.uchar[::1] = buffer.view
+        # Frames begin with a cache line, as those of most drivers: a device copies fewer pieces of lines then.
+        lead: cython.uint = LINE - header_size % LINE
         self.channel = channel
         self.queue = channel.queue
         self.buffer = buffer
-        self.bytes = cython.cast(cython.p_char, cython.address(view[0]))
-        self.address = buffer.address
+        self.bytes = cython.cast(cython.p_char, cython.address(view[0])) + lead
+        self.address = buffer.address + lead
         self.slots = channel.queue.size
         self.slot_size = slot_size
         self.header_size = header_size
