@@ -64,6 +64,31 @@ def test_frames_arrive_in_order(guest: Any, wire: Wire, packed: bool) -> None:
         assert all((frame.flags, frame.gso_type, frame.buffers) == (0, 0, 1) for frame in received)
 
 
+def test_frames_of_all_kinds_in_a_burst_keep_their_order(guest: Any, wire: Wire, packed: bool) -> None:
+    """Those that are copied together, and between them one of each that is not."""
+    nic = Nic(guest(open_net(wire), features=VERSION_1 | MERGE | GUEST, packed=packed))
+    plain = [bytes((n,)) * (60 + n) for n in range(20)]
+    frames = [
+        *plain[:5],
+        FRAME[:13],
+        *plain[5:9],
+        FRAME * 4,
+        *plain[9:12],
+        WireFrame(FRAME, flags=2),
+        *plain[12:],
+    ]
+    expected = [*plain[:9], FRAME * 4, *plain[9:12], FRAME, *plain[12:]]
+    for _ in range(5):
+        nic.post(30, 300)
+        give(wire, *frames)
+        received = nic.take(22)
+        assert [frame.data for frame in received] == expected
+        assert [frame.buffers for frame in received] == [
+            4 if len(frame.data) == 1000 else 1 for frame in received
+        ]
+        assert [frame.flags for frame in received] == [2 * (frame.data == FRAME) for frame in received]
+
+
 @pytest.mark.parametrize("sizes", [(12, 2000), (5, 7, 100, 2000), (10, 500, 500), (13, 1, 1, 2000)])
 @pytest.mark.parametrize("merge", [0, MERGE])
 def test_buffers_may_be_cut_anywhere(guest: Any, wire: Wire, sizes: Any, merge: int, packed: bool) -> None:

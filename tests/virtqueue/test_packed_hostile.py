@@ -171,3 +171,16 @@ def test_nothing_outstanding_means_nothing_finished():
     # Nor is what was added but not published yet.
     driver.add_buffers([(0, 1)])
     assert driver.reap_completions() == []
+
+
+def test_descriptors_made_available_twice_before_they_were_used():
+    """More is given back than the ring holds, and none of it shown: only the ring is written."""
+    ring = Hostile()
+    behind = ring.memory.read(16 * SIZE, 0x100)
+    for chain in range(3 * SIZE + 1):
+        lap, index = divmod(chain, SIZE)
+        ring.write(index, 0x800, 1, USED if lap % 2 else AVAIL, id=index)
+        ring.device.push(ring.device.pop())
+    ring.device.publish_used()
+    assert ring.memory.read(16 * SIZE, 0x100) == behind
+    assert ring.device.fault_error() is None

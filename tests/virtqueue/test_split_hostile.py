@@ -247,3 +247,18 @@ def test_a_ring_that_lies_in_two_regions(raw_split, guest_memory):
     ring = raw_split(size=512, memory=GuestMemory(halves))
     with pytest.raises(errors.RingAreaError, match="ends before"):
         ring.device()
+
+
+def test_chains_made_available_again_before_they_were_used(raw_split):
+    """More is given back than the used ring holds, and none of it shown: only the ring is written."""
+    ring = raw_split(size=4)
+    queue = ring.device()
+    ring.chain(0, [(ring.data, 8, 0)])
+    end = ring.device_area + 4 + 8 * ring.size + 2
+    ring.memory.write(end, b"\xa5" * 64)
+    for _ in range(3 * ring.size + 1):
+        ring.offer(0)
+        queue.push(queue.pop())
+    queue.publish_used()
+    assert ring.memory.read(end, 64) == b"\xa5" * 64
+    assert ring.used_index == 3 * ring.size + 1

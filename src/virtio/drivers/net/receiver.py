@@ -87,7 +87,7 @@ class Receiver:
         if len(buffer.view) < memory_needed(channel.queue.size, slot_size):
             raise ValueError("too little memory for the queue")
         view: cython.uchar[::1] = buffer.view
-        # Frames begin with a cache line, as those of most drivers: a device copies fewer pieces of lines then.
+        # Frames begin with a cache line, as with most drivers: a device has fewer pieces of lines to copy.
         lead: cython.uint = LINE - header_size % LINE
         self.channel = channel
         self.queue = channel.queue
