@@ -103,8 +103,10 @@ class Bench:
     def _rounds(self, name: str, sides: Sequence[str], run: Any) -> dict[str, list[float]]:
         print(f"{name} ...", file=sys.stderr, flush=True)
         runs: dict[str, list[float]] = {side: [] for side in sides}
-        for _ in range(self.plan.rounds):
-            for side in sides:
+        for round in range(self.plan.rounds):
+            # Each begins a round in its turn: what ended just before, and gives back its memory, slows the next.
+            for turn in range(len(sides)):
+                side = sides[(round + turn) % len(sides)]
                 runs[side].append(run(side))
         return runs
 

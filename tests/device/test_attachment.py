@@ -604,6 +604,17 @@ def test_polling_shrinks_when_it_does_not_pay(guest):
     assert ring.vring.stats()["poll_ns"] == 0
 
 
+def test_polling_goes_on_for_a_busy_driver_that_was_slow_to_wake(guest):
+    ring = guest(Upper()).ring(size=128).set_up()
+    for _ in range(20):
+        for _ in range(64):
+            ring.add(b"busy", 8)
+        ring.kick()
+        ring.reap(64)
+        time.sleep(0.005)
+    assert ring.vring.stats()["poll_ns"] == 10_000
+
+
 def test_workers_run_where_told(guest):
     class Where(Device):
         device_id = 42

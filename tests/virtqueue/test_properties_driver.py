@@ -55,7 +55,7 @@ class DriverBesideModel(RuleBasedStateMachine):
         self.model = self.rig.model_driver(self.memories[1], state)
         self.devices = [self.rig.model_device(memory, state) for memory in self.memories]
         for device in self.devices:
-            device.merge = self.merge
+            device.merge, device.merge_written = self.merge, True
 
     # -- the driver
 

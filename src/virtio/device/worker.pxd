@@ -23,6 +23,7 @@ cdef enum:
     # Nanoseconds to poll while more than half of the requests wait for something else, such as a disk: enough
     # for a driver to follow up what it got, less than the next completion is likely to take.
     PATIENCE_NS = 4000
+    SHORTEST_POLL_NS = 10000
 
 cdef enum WorkerState:
     WORKER_RUN = 0
@@ -56,6 +57,7 @@ cdef class QueueWorker:
     cdef int settled_fd             # we tell the control thread that `settled` has changed
     cdef int64_t poll_ns            # longest adaptive poll before sleeping; 0 never polls
     cdef int64_t window_ns          # the present one, 0 to poll_ns
+    cdef int64_t slept              # nanoseconds of a sleep that is to be judged by what it kept waiting; or 0
     cdef int state                  # WorkerState wanted; atomic
     cdef int settled                # WorkerState reached; atomic
     cdef int halted                 # RingFault that ended serving, until resumed with another queue
@@ -94,7 +96,8 @@ cdef class QueueWorker:
     cdef bint spin(self) noexcept nogil
     cdef void sleep(self) noexcept nogil
     cdef void wait(self, bint for_kick) noexcept nogil
-    cdef void adapt(self, int64_t slept) noexcept nogil
+    cdef void adapt(self, int64_t slept, int count) noexcept nogil
+    cdef void poll_longer(self) noexcept nogil
     cdef void report(self, int reason)
     cdef void call(self)
     cdef void wake(self) noexcept nogil

@@ -295,6 +295,9 @@ class QueueWorker:
         while True:
             before = self.queue.outstanding
             count = self.queue.take(chains, BATCH)
+            if self.slept != 0:
+                self.adapt(self.slept, count)
+                self.slept = 0
             if count > 0:
                 before += count
                 self.peak = before
@@ -412,6 +415,7 @@ class QueueWorker:
             for _ in range(8):
                 if self.queue.available():
                     self.polls_paid += 1
+                    self.poll_longer()
                     return True
                 atomic.cpu_pause()
             if self.in_flight > 0:
@@ -428,14 +432,24 @@ class QueueWorker:
         start: int64_t = now()
         self.sleeps += 1
         self.wait(True)
-        self.adapt(now() - start)
+        self.slept = now() - start
 
-    def adapt(self, slept):
-        """Poll longer if a longer poll would have saved this sleep, else less, down to not at all."""
+    def adapt(self, slept, count):
+        """Poll longer if a longer poll would have saved this sleep, else less, down to not at all.
+
+        Where it kept many chains waiting (``count``) the driver is busy, whatever the clock says: a processor
+        that was halted may need longer to wake up than the longest poll. Then a short one finds out.
+        """
         if slept <= self.poll_ns + self.poll_ns // 2:  # the wake-up itself is part of what was measured
-            self.window_ns = min(self.poll_ns, max(self.window_ns * 2, 10000))
+            self.poll_longer()
+        elif count >= BATCH // 2:
+            self.window_ns = min(self.poll_ns, max(self.window_ns // 2, SHORTEST_POLL_NS))
         else:
             self.window_ns = self.window_ns // 2 if self.window_ns > 4000 else 0
+
+    def poll_longer(self):
+        """Double the present window, up to the longest."""
+        self.window_ns = min(self.poll_ns, max(self.window_ns * 2, SHORTEST_POLL_NS))
 
     def wait(self, for_kick):
         """Sleep until woken, until a completion, or (``for_kick``) until the driver signals."""

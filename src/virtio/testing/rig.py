@@ -96,9 +96,11 @@ class Rig:
     def model_device(
         self, memory: model.Memory, state: QueueState | None = None
     ) -> model.SplitDevice | model.PackedDevice:
-        """The model device's end."""
+        """The model device's end; it writes one used descriptor for several chains where the compiled one does."""
         kind = model.PackedDevice if self.packed else model.SplitDevice
-        return kind(memory, self.size, *self.areas, features=self.features, state=state)
+        device = kind(memory, self.size, *self.areas, features=self.features, state=state)
+        device.merge, device.merge_written = self.packed, False
+        return device
 
     def model_driver(
         self, memory: model.Memory, state: QueueState | None = None

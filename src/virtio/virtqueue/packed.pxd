@@ -56,7 +56,8 @@ cdef inline uint64_t *half_of(Descriptor *descriptor) noexcept nogil:
 
 cdef struct Given:
     uint64_t half       # `second_half` of a used descriptor
-    uint32_t index      # where it goes
+    uint16_t index      # where it goes
+    uint16_t marks      # how a used descriptor is marked there
 
 
 cdef struct Position:
@@ -150,15 +151,14 @@ cdef class PackedDeviceQueue(DeviceQueue):
     cdef Given *given
     cdef uint32_t number        # of them
     cdef uint32_t steps         # descriptors they cover
+    cdef bint batched           # the last of them is for more than one chain, if another follows
     cdef bint signalled_known   # false after a restore: then notify
 
 
     cdef void look_ahead(self, int limit) noexcept nogil
-    cdef void admit(self, Chain *chain) noexcept nogil
     cdef int take_back(self, Chain **chains, int count) noexcept nogil
     cdef int walk(self, Chain *chain, uint16_t flags) noexcept nogil
     cdef int walk_indirect(self, Chain *chain, uint64_t address, uint32_t length) noexcept nogil
-    cdef void put_used(self, Chain *chain) noexcept nogil
     cdef void write_given(self) noexcept nogil
     cdef void write_descriptor(self, const Given *given) noexcept nogil
     cdef void _store_events(self, uint32_t events) noexcept nogil

@@ -39,10 +39,13 @@ from cython.cimports.virtio.virtqueue.queue import (
     bring_chain_nearer,
     bring_nearer,
     chain_append,
+    chain_in_turn,
     chain_log,
     chain_new,
+    chain_queue_up,
     chain_recycle,
     chain_single,
+    chain_that_waited,
     ring_area,
 )
 
@@ -73,10 +76,10 @@ class PackedDeviceQueue(DeviceQueue):
         state: QueueState | None = None,
     ) -> None:
         packed_layout(size)
+        DeviceQueue.__init__(self, memory, size, (descriptors, driver_area, device_area), features)
         self.given = cython.cast(cython.pointer[Given], calloc(size, cython.sizeof(Given)))
         if self.given == cython.NULL:
             raise MemoryError
-        DeviceQueue.__init__(self, memory, size, (descriptors, driver_area, device_area), features)
         self._go_to(state or QueueState())
         self.signalled_known = state is None
 
@@ -98,6 +101,7 @@ class PackedDeviceQueue(DeviceQueue):
         self._go_to(QueueState())
         self.signalled_known = True
         self.held = self.number = self.steps = 0
+        self.batched = False
         self.fault = RING_OK
         self.missing = False
 
@@ -124,10 +128,10 @@ class PackedDeviceQueue(DeviceQueue):
     def take(self, chains: cython.pointer[cython.pointer[Chain]], limit: cython.int) -> cython.int:
         fault: cython.int = RING_OK
         count: cython.int = 0
+        ahead: cython.bint = False
         if self.fault != RING_OK:
             return self.fault
         self.missing = False
-        self.look_ahead(limit)
         while count < limit:
             # The flags first: the rest of the descriptor was written before them.
             flags: uint16_t = load_u16(cython.address(self.ring[self.avail.index].flags), ACQUIRE)
@@ -137,11 +141,16 @@ class PackedDeviceQueue(DeviceQueue):
             if chain == cython.NULL:
                 fault = self.stop(RING_NO_MEMORY, 0)
                 break
-            fault = self.walk(chain, flags)
+            if not flags & (DESC_NEXT | DESC_INDIRECT):
+                fault = take_single(self, chain, flags)
+            else:
+                if flags & DESC_INDIRECT and not ahead:
+                    ahead = True
+                    self.look_ahead(limit - count)
+                fault = self.walk(chain, flags)
             if fault != RING_OK:
                 chain_recycle(self, chain)
                 break
-            self.admit(chain)
             bring_chain_nearer(chain)
             chains[count] = chain
             count += 1
@@ -157,8 +166,6 @@ class PackedDeviceQueue(DeviceQueue):
         place: Position = before(cython.address(self.avail), 0, self.size)
         flags: uint16_t
         _: cython.int
-        if not self.indirect:
-            return
         for _ in range(limit):
             descriptor: cython.pointer[Descriptor] = cython.address(self.ring[place.index])
             flags = load_u16(cython.address(descriptor.flags), ACQUIRE)
@@ -167,18 +174,6 @@ class PackedDeviceQueue(DeviceQueue):
             if flags & DESC_INDIRECT:
                 bring_nearer(self.table, load_u64(cython.address(descriptor.address), RELAXED))
             advance(cython.address(place), 1, self.size)
-
-    def admit(self, chain: cython.pointer[Chain]) -> cython.void:
-        """Count a well-formed chain as taken."""
-        advance(cython.address(self.avail), chain.slots, self.size)
-        self.held += chain.slots
-        self.outstanding += 1
-        if self.in_order:
-            if self.oldest == cython.NULL:
-                self.oldest = chain
-            else:
-                self.newest.next = chain
-            self.newest = chain
 
     def take_back(self, chains: cython.pointer[cython.pointer[Chain]], count: cython.int) -> cython.int:
         """The ring's memory vanished while it was read: nothing of this batch can be believed."""
@@ -211,12 +206,6 @@ class PackedDeviceQueue(DeviceQueue):
                     # A list is either all direct or one indirect descriptor (2.8.5, 2.8.19).
                     return self.stop(RING_INDIRECT_WITH_NEXT, place.index)
                 fault = self.walk_indirect(chain, address, length)
-            elif (
-                slots == 1
-                and not flags & DESC_NEXT
-                and chain_single(self, chain, address, length, (flags & DESC_WRITE) != 0)
-            ):
-                break
             else:
                 fault = chain_append(self, chain, address, length, (flags & DESC_WRITE) != 0)
             if fault != RING_OK:
@@ -231,11 +220,7 @@ class PackedDeviceQueue(DeviceQueue):
             if (flags & DESC_MARKS) != avail_marks(place.wrap):
                 # All of a list is made available before its first descriptor (2.8.17).
                 return self.stop(RING_PACKED_TRUNCATED, self.avail.index)
-        chain.id = load_u16(cython.address(descriptor.id), RELAXED)
-        chain.slots = slots
-        if self.held + slots > self.size:
-            return self.stop(RING_TOO_MANY_OUTSTANDING, chain.id)
-        return RING_OK
+        return admit(self, chain, load_u16(cython.address(descriptor.id), RELAXED), slots)
 
     def walk_indirect(self, chain: cython.pointer[Chain], address: uint64_t, length: uint32_t) -> cython.int:
         """Collect an indirect table: every entry, of whose flags only WRITE counts (2.8.7)."""
@@ -265,41 +250,16 @@ class PackedDeviceQueue(DeviceQueue):
 
     # -- giving back
 
-    def give(self, chain: cython.pointer[Chain], written: uint32_t) -> cython.void:
-        chain.written = written
-        chain_log(self, chain)
-        if not self.in_order:
-            self.put_used(chain)
-            return
-        if chain != self.oldest:
-            chain.given = True
-            self.early += 1
-            return
-        self.oldest = chain.next
-        self.put_used(chain)
-        while self.early > 0 and self.oldest.given:
-            chain = self.oldest
-            chain.given = False
-            self.early -= 1
-            self.oldest = chain.next
-            self.put_used(chain)
-
-    def put_used(self, chain: cython.pointer[Chain]) -> cython.void:
-        """Note down a used descriptor; `publish` writes it."""
-        if self.number == self.size:
-            self.write_given()  # only a driver that makes descriptors available twice brings it here
-        given: cython.pointer[Given] = self.given + self.number
-        flags: uint16_t = used_marks(self.used.wrap)
-        if chain.written:
-            flags |= DESC_WRITE
-        given.half = second_half(chain.written, chain.id, flags)
-        given.index = self.used.index
-        self.number += 1
-        self.steps += chain.slots
-        self.held -= chain.slots
-        self.outstanding -= 1
-        advance(cython.address(self.used), chain.slots, self.size)
-        chain_recycle(self, chain)
+    def give_row(self, chains: cython.pointer[cython.pointer[Chain]], count: cython.int) -> cython.void:
+        i: cython.int
+        for i in range(count):
+            chain: cython.pointer[Chain] = chains[i]
+            chain_log(self, chain)
+            if self.in_order:
+                chain = chain_in_turn(self, chain)
+            while chain != cython.NULL:
+                put_used(self, chain)
+                chain = chain_that_waited(self)
 
     def write_given(self) -> cython.void:
         """Write what was noted down, the first cache line last and backwards.
@@ -323,6 +283,7 @@ class PackedDeviceQueue(DeviceQueue):
             lead -= 1
             self.write_descriptor(self.given + lead)
         self.number = 0
+        self.batched = False
 
     def write_descriptor(self, given: cython.pointer[cython.const[Given]]) -> cython.void:
         """One of them, behind all that was written before."""
@@ -364,6 +325,70 @@ class PackedDeviceQueue(DeviceQueue):
         store_u32(self.device_events, events, RELEASE)
         if self.table.log != cython.NULL:
             log_write(self.table, cython.cast(cython.p_char, self.device_events), 4)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def take_single(queue: PackedDeviceQueue, chain: cython.pointer[Chain], flags: uint16_t) -> cython.int:
+    """Take a chain that is the next descriptor, all of it: nearly every one. 0 or what `stop` made of it."""
+    descriptor: cython.pointer[Descriptor] = cython.address(queue.ring[queue.avail.index])
+    address: uint64_t = load_u64(cython.address(descriptor.address), RELAXED)
+    length: uint32_t = load_u32(cython.address(descriptor.length), RELAXED)
+    writable: cython.bint = (flags & DESC_WRITE) != 0
+    fault: cython.int
+    if not chain_single(queue, chain, address, length, writable):
+        fault = queue.append(chain, address, length, writable)
+        if fault != RING_OK:
+            return fault
+    return admit(queue, chain, load_u16(cython.address(descriptor.id), RELAXED), 1)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def admit(queue: PackedDeviceQueue, chain: cython.pointer[Chain], id: uint16_t, slots: uint32_t) -> cython.int:
+    """Count a well-formed chain as taken. 0 or what `stop` made of it."""
+    if queue.held + slots > queue.size:
+        return queue.stop(RING_TOO_MANY_OUTSTANDING, id)
+    chain.id = id
+    chain.slots = slots
+    queue.held += slots
+    queue.outstanding += 1
+    advance(cython.address(queue.avail), slots, queue.size)
+    if queue.in_order:
+        chain_queue_up(queue, chain)
+    return RING_OK
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def put_used(queue: PackedDeviceQueue, chain: cython.pointer[Chain]) -> cython.void:
+    """Note down a used descriptor; `publish` writes it.
+
+    With IN_ORDER one is enough for a batch: it names the last chain, and those before it count as used
+    completely (2.8.8), which is right of any that there was nothing to be written to.
+    """
+    if queue.batched:
+        queue.number -= 1
+    elif queue.number == queue.size:
+        queue.write_given()  # only a driver that makes descriptors available twice brings it here
+    given: cython.pointer[Given] = queue.given + queue.number
+    if not queue.batched:
+        given.index = queue.used.index
+        given.marks = used_marks(queue.used.wrap)
+    given.half = second_half(chain.written, chain.id, given.marks | (DESC_WRITE if chain.written else 0))
+    queue.number += 1
+    queue.batched = queue.in_order and chain.writable == 0
+    queue.steps += chain.slots
+    queue.held -= chain.slots
+    queue.outstanding -= 1
+    advance(cython.address(queue.used), chain.slots, queue.size)
+    chain_recycle(queue, chain)
 
 
 def position_of(index: uint32_t, wrap: cython.bint, size: uint32_t) -> Position:

@@ -115,6 +115,8 @@ cdef class DeviceQueue:
     # Put a chain on the used ring, not yet visible to the driver. `written` bytes of its writable part
     # were written. The chain is the queue's again.
     cdef void give(self, Chain *chain, uint32_t written) noexcept nogil
+    # The same of several, in their order, each `written` as it says itself: zero, unless it was set.
+    cdef void give_row(self, Chain **chains, int count) noexcept nogil
     # Make everything given visible. True if the driver asked to be notified of it.
     cdef bint publish(self) noexcept nogil
     # Ask the driver for notifications. True if something is available already (so: do not sleep).
@@ -191,6 +193,37 @@ cdef inline void chain_log(DeviceQueue queue, const Chain *chain) noexcept nogil
     if queue.table.log != NULL:
         for i in range(chain.readable, chain.readable + chain.writable):
             log_write(queue.table, <char *>chain.segments[i].iov_base, chain.segments[i].iov_len)
+
+
+cdef inline void chain_queue_up(DeviceQueue queue, Chain *chain) noexcept nogil:
+    """With IN_ORDER: remember that a chain was taken after all the others that are outstanding."""
+    if queue.oldest == NULL:
+        queue.oldest = chain
+    else:
+        queue.newest.next = chain
+    queue.newest = chain
+
+
+cdef inline Chain *chain_in_turn(DeviceQueue queue, Chain *chain) noexcept nogil:
+    """With IN_ORDER: a chain that is given, or NULL if it has to wait for older ones."""
+    if chain != queue.oldest:
+        chain.given = True
+        queue.early += 1
+        return NULL
+    queue.oldest = chain.next
+    return chain
+
+
+cdef inline Chain *chain_that_waited(DeviceQueue queue) noexcept nogil:
+    """With IN_ORDER: a chain that was given and whose turn has come, or NULL."""
+    cdef Chain *chain
+    if queue.early == 0 or not queue.oldest.given:
+        return NULL
+    chain = queue.oldest
+    chain.given = False
+    queue.early -= 1
+    queue.oldest = chain.next
+    return chain
 
 
 cdef inline int chain_segment(Chain *chain, char *host, uint64_t length, bint writable) noexcept nogil:

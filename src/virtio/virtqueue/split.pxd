@@ -25,6 +25,7 @@ cdef enum:
     RING_ENTRIES = 2        # available: one word an entry; used: four words an element
     USED_WORDS = 4
     NO_NOTIFICATION = 1     # in RING_FLAGS, of either side
+    NOT_SINGLE = 1          # beside 0 and the RingFaults
 
 
 cdef struct Descriptor:
@@ -93,9 +94,8 @@ cdef class SplitDeviceQueue(DeviceQueue):
     ) noexcept nogil
     cdef void look_ahead(self, int count) noexcept nogil
     cdef const char *descriptor_of(self, int ahead) noexcept nogil
-    cdef void admit(self, Chain *chain, uint16_t head) noexcept nogil
     cdef int take_back(self, Chain **chains, int count) noexcept nogil
-    cdef void put_used(self, Chain *chain) noexcept nogil
     cdef void write_given(self) noexcept nogil
     cdef void write_elements(self, uint32_t first, uint32_t count) noexcept nogil
+    cdef void _store_flags(self, uint16_t flags) noexcept nogil
     cdef void _store_used(self, size_t word, uint16_t value, int order) noexcept nogil

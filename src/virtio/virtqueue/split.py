@@ -43,10 +43,13 @@ from cython.cimports.virtio.virtqueue.queue import (
     bring_chain_nearer,
     bring_nearer,
     chain_append,
+    chain_in_turn,
     chain_log,
     chain_new,
+    chain_queue_up,
     chain_recycle,
     chain_single,
+    chain_that_waited,
     need_event,
     ring_area,
 )
@@ -81,10 +84,10 @@ class SplitDeviceQueue(DeviceQueue):
         byte_order: str = "little",
     ) -> None:
         check_split_size(size)
+        DeviceQueue.__init__(self, memory, size, (descriptors, driver_area, device_area), features)
         self.given = cython.cast(cython.pointer[UsedElement], calloc(size, cython.sizeof(UsedElement)))
         if self.given == cython.NULL:
             raise MemoryError
-        DeviceQueue.__init__(self, memory, size, (descriptors, driver_area, device_area), features)
         self.mask = size - 1
         self.swapped = byte_order != sys.byteorder
         self.notify_on_empty = bool(features >> NOTIFY_ON_EMPTY & 1)
@@ -164,11 +167,13 @@ class SplitDeviceQueue(DeviceQueue):
             if chain == cython.NULL:
                 fault = self.stop(RING_NO_MEMORY, 0)
                 break
-            fault = self.walk(chain, head, True) if self.swapped else self.walk(chain, head, False)
+            fault = take_single(self, chain, head)
+            if fault == NOT_SINGLE:
+                fault = self.walk(chain, head, True) if self.swapped else self.walk(chain, head, False)
             if fault != RING_OK:
                 chain_recycle(self, chain)
                 break
-            self.admit(chain, head)
+            admit(self, chain, head)
             chains[count] = chain
             bring_chain_nearer(chain)
             count += 1
@@ -198,18 +203,6 @@ class SplitDeviceQueue(DeviceQueue):
         entry: cython.size_t = RING_ENTRIES + ((self.next_avail + ahead) & self.mask)
         head: uint16_t = order16(load_u16(self.avail + entry, RELAXED), self.swapped)
         return self.descriptors + cython.cast(cython.size_t, head & self.mask) * DESC_BYTES
-
-    def admit(self, chain: cython.pointer[Chain], head: uint16_t) -> cython.void:
-        """Count a well-formed chain as taken."""
-        chain.id = head
-        self.next_avail += 1
-        self.outstanding += 1
-        if self.in_order:
-            if self.oldest == cython.NULL:
-                self.oldest = chain
-            else:
-                self.newest.next = chain
-            self.newest = chain
 
     def take_back(self, chains: cython.pointer[cython.pointer[Chain]], count: cython.int) -> cython.int:
         """The ring's memory vanished while it was read: nothing of this batch can be believed."""
@@ -245,13 +238,11 @@ class SplitDeviceQueue(DeviceQueue):
                     return self.stop(RING_INDIRECT_WITH_NEXT, index)
                 chain.slots = count
                 return self.walk_indirect(chain, found.address, found.length, count - 1, swapped)
-            writable: cython.bint = found.flags & DESC_WRITE != 0
-            last: cython.bint = not found.flags & DESC_NEXT
             chain.slots = count
-            if last and count == 1 and chain_single(self, chain, found.address, found.length, writable):
-                return RING_OK
-            fault: cython.int = chain_append(self, chain, found.address, found.length, writable)
-            if fault != RING_OK or last:
+            fault: cython.int = chain_append(
+                self, chain, found.address, found.length, found.flags & DESC_WRITE != 0
+            )
+            if fault != RING_OK or not found.flags & DESC_NEXT:
                 return fault
             index = found.next
 
@@ -300,33 +291,16 @@ class SplitDeviceQueue(DeviceQueue):
 
     # -- giving back
 
-    def give(self, chain: cython.pointer[Chain], written: uint32_t) -> cython.void:
-        chain.written = written
-        chain_log(self, chain)
-        if not self.in_order:
-            self.put_used(chain)
-            return
-        if chain != self.oldest:
-            chain.given = True
-            self.early += 1
-            return
-        self.oldest = chain.next
-        self.put_used(chain)
-        while self.early > 0 and self.oldest.given:
-            chain = self.oldest
-            chain.given = False
-            self.early -= 1
-            self.oldest = chain.next
-            self.put_used(chain)
-
-    def put_used(self, chain: cython.pointer[Chain]) -> cython.void:
-        """Note down the used element behind those already there; `publish` writes it."""
-        element: cython.pointer[UsedElement] = self.given + (self.next_used & self.mask)
-        element.id = order32(chain.id, self.swapped)
-        element.length = order32(chain.written, self.swapped)
-        self.next_used += 1
-        self.outstanding -= 1
-        chain_recycle(self, chain)
+    def give_row(self, chains: cython.pointer[cython.pointer[Chain]], count: cython.int) -> cython.void:
+        i: cython.int
+        for i in range(count):
+            chain: cython.pointer[Chain] = chains[i]
+            chain_log(self, chain)
+            if self.in_order:
+                chain = chain_in_turn(self, chain)
+            while chain != cython.NULL:
+                put_used(self, chain)
+                chain = chain_that_waited(self)
 
     def write_given(self) -> cython.void:
         """Write what was noted down, all in a row.
@@ -375,7 +349,7 @@ class SplitDeviceQueue(DeviceQueue):
         if self.event_idx:
             self._store_used(RING_ENTRIES + self.size * USED_WORDS, self.next_avail, RELAXED)
         else:
-            self._store_used(RING_FLAGS, 0, RELAXED)
+            self._store_flags(0)
         # The request must be visible before we look whether it came too late.
         fence(SEQ_CST)
         return self.available()
@@ -383,9 +357,14 @@ class SplitDeviceQueue(DeviceQueue):
     def disable_notifications(self) -> cython.void:
         # With event indexes nothing is to do: the one already passed asks for nothing more.
         if not self.event_idx:
-            self._store_used(RING_FLAGS, NO_NOTIFICATION, RELAXED)
+            self._store_flags(NO_NOTIFICATION)
 
     # -- memory
+
+    def _store_flags(self, flags: uint16_t) -> cython.void:
+        """Tell the driver which notifications we want; the line is not touched if it says so already."""
+        if load_u16(cython.address(self.used[RING_FLAGS]), RELAXED) != order16(flags, self.swapped):
+            self._store_used(RING_FLAGS, flags, RELAXED)
 
     def _store_used(self, word: cython.size_t, value: uint16_t, order: cython.int) -> cython.void:
         """Write one word of the used ring."""
@@ -396,3 +375,49 @@ class SplitDeviceQueue(DeviceQueue):
             store_u16(place, order16(value, self.swapped), RELAXED)
         if self.table.log != cython.NULL:
             log_write(self.table, cython.cast(cython.p_char, place), 2)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def take_single(queue: SplitDeviceQueue, chain: cython.pointer[Chain], head: uint16_t) -> cython.int:
+    """Take a chain that is one descriptor in one region, as most are. 0, or NOT_SINGLE: it is to be walked."""
+    if head >= queue.size:
+        return NOT_SINGLE
+    found = read_descriptor(
+        queue.descriptors + cython.cast(cython.size_t, head) * DESC_BYTES, queue.swapped
+    )
+    if found.flags & (DESC_NEXT | DESC_INDIRECT):
+        return NOT_SINGLE
+    if not chain_single(queue, chain, found.address, found.length, found.flags & DESC_WRITE != 0):
+        return NOT_SINGLE
+    chain.slots = 1
+    return RING_OK
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def admit(queue: SplitDeviceQueue, chain: cython.pointer[Chain], head: uint16_t) -> cython.void:
+    """Count a well-formed chain as taken."""
+    chain.id = head
+    queue.next_avail += 1
+    queue.outstanding += 1
+    if queue.in_order:
+        chain_queue_up(queue, chain)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def put_used(queue: SplitDeviceQueue, chain: cython.pointer[Chain]) -> cython.void:
+    """Note down the used element behind those already there; `publish` writes it."""
+    element: cython.pointer[UsedElement] = queue.given + (queue.next_used & queue.mask)
+    element.id = order32(chain.id, queue.swapped)
+    element.length = order32(chain.written, queue.swapped)
+    queue.next_used += 1
+    queue.outstanding -= 1
+    chain_recycle(queue, chain)

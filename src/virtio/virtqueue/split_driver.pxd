@@ -48,3 +48,4 @@ cdef class SplitDriverQueue(DriverQueue):
     cdef int next_head(self, int ready, uint32_t *written) noexcept nogil
     cdef int next_in_order(self, uint32_t identifier, uint32_t length, int ready, uint32_t *written) noexcept nogil
     cdef void release(self, uint16_t head) noexcept nogil
+    cdef void _store_flags(self, uint16_t flags) noexcept nogil

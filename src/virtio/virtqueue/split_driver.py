@@ -361,7 +361,7 @@ class SplitDriverQueue(DriverQueue):
             event: cython.pointer[uint16_t] = cython.address(self.avail[RING_ENTRIES + self.size])
             store_u16(event, order16(self.next_used, self.swapped), RELAXED)
         else:
-            store_u16(cython.address(self.avail[RING_FLAGS]), 0, RELAXED)
+            self._store_flags(0)
         # The request must be visible before we look whether it came too late.
         fence(SEQ_CST)
         return self.finished()
@@ -369,5 +369,11 @@ class SplitDriverQueue(DriverQueue):
     def disable_notifications(self) -> cython.void:
         # With event indexes nothing is to do: the one already passed asks for nothing more.
         if not self.event_idx:
-            flags: uint16_t = NO_NOTIFICATION
-            store_u16(cython.address(self.avail[RING_FLAGS]), order16(flags, self.swapped), RELAXED)
+            self._store_flags(NO_NOTIFICATION)
+
+    def _store_flags(self, flags: uint16_t) -> cython.void:
+        """Tell the device which notifications we want; the line is not touched if it says so already."""
+        place: cython.pointer[uint16_t] = cython.address(self.avail[RING_FLAGS])
+        value: uint16_t = order16(flags, self.swapped)
+        if load_u16(place, RELAXED) != value:
+            store_u16(place, value, RELAXED)

@@ -422,9 +422,7 @@ class Intake:
 
     def give_all(self, first, full):
         """Give back what holds frames, the first of them the ring's ``first``th."""
-        i: cython.int
-        for i in range(self.filled, self.first):
-            self.queue.give(self.stash[i], self.stash[i].written)
+        self.queue.give_row(self.stash + self.filled, self.first - self.filled)
         self.filled = self.first
         self.bursts += 1
         if memory_gone(self.queue.table):

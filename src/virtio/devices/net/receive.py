@@ -124,7 +124,7 @@ class Receiver(QueueWorker):
             start: int64_t = now()
             self.sleeps += 1
             self.rest(True, False, -1)
-            self.adapt(now() - start)
+            self.adapt(now() - start, 0)
 
     def wait_for_room(self):
         """Sleep until the driver makes some. Where frames are steered others wait, too, so not for long."""
@@ -178,6 +178,7 @@ class Receiver(QueueWorker):
             moved = self.link.receive(self.pair, BURST)
             if moved > 0:
                 self.polls_paid += 1
+                self.poll_longer()
                 return True
             if moved != 0 and moved != -EAGAIN:
                 return True

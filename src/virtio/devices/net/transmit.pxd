@@ -29,8 +29,11 @@ cdef class Transmitter(QueueWorker):
     cdef Finisher finisher
     cdef Frame frames[BURST]    # ready for the link
     cdef int ready
+    cdef uint64_t part          # bytes of frames since the last part of a batch was published
 
     cdef void tell(self) noexcept nogil
+    cdef int read_run(self, Chain **chains, int count) noexcept nogil
+    cdef void read_one(self, Chain *chain) noexcept nogil
     cdef bint read(self, Chain *chain, Frame *frame) noexcept nogil
     cdef bint understand(self, WireHeader *wire, Frame *frame) noexcept nogil
     cdef void finish(self, const Frame *frame) noexcept nogil

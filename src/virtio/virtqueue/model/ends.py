@@ -58,8 +58,10 @@ class End:
 class DeviceEnd(End):
     """The device's bookkeeping: what it took, and what it finished but did not yet write to the ring."""
 
-    # With IN_ORDER: write one used descriptor for a batch of chains wherever that loses nothing.
+    # With IN_ORDER: write one used descriptor for a batch of chains wherever that loses nothing; unless
+    # `merge_written`, only where there was nothing to be written to.
     merge = False
+    merge_written = True
 
     def begin(self) -> None:
         """Nothing is finished yet."""
@@ -86,12 +88,18 @@ class DeviceEnd(End):
         groups: list[list[Chain]] = []
         for chain in self.finished:
             last = groups[-1][-1] if groups else None
-            if self.in_order and self.merge and last and last.written == last.writable_length:
+            if last and self.skips(last):
                 groups[-1].append(chain)
             else:
                 groups.append([chain])
         self.finished = []
         return groups
+
+    def skips(self, chain: Chain) -> bool:
+        """Needs a chain no used descriptor of its own?"""
+        if not (self.in_order and self.merge) or chain.written != chain.writable_length:
+            return False
+        return self.merge_written or not chain.writable
 
 
 class DriverEnd(End):
