@@ -104,7 +104,7 @@ class Bench:
         print(f"{name} ...", file=sys.stderr, flush=True)
         runs: dict[str, list[float]] = {side: [] for side in sides}
         for round in range(self.plan.rounds):
-            # Each begins a round in its turn: what ended just before, and gives back its memory, slows the next.
+            # Each begins a round in its turn: one that ends, and gives back its memory, slows the next.
             for turn in range(len(sides)):
                 side = sides[(round + turn) % len(sides)]
                 runs[side].append(run(side))

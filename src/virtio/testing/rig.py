@@ -96,7 +96,7 @@ class Rig:
     def model_device(
         self, memory: model.Memory, state: QueueState | None = None
     ) -> model.SplitDevice | model.PackedDevice:
-        """The model device's end; it writes one used descriptor for several chains where the compiled one does."""
+        """The model device's end; one used descriptor for several chains where the compiled one does so."""
         kind = model.PackedDevice if self.packed else model.SplitDevice
         device = kind(memory, self.size, *self.areas, features=self.features, state=state)
         device.merge, device.merge_written = self.packed, False

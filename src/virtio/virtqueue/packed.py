@@ -349,7 +349,9 @@ def take_single(queue: PackedDeviceQueue, chain: cython.pointer[Chain], flags: u
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
-def admit(queue: PackedDeviceQueue, chain: cython.pointer[Chain], id: uint16_t, slots: uint32_t) -> cython.int:
+def admit(
+    queue: PackedDeviceQueue, chain: cython.pointer[Chain], id: uint16_t, slots: uint32_t
+) -> cython.int:
     """Count a well-formed chain as taken. 0 or what `stop` made of it."""
     if queue.held + slots > queue.size:
         return queue.stop(RING_TOO_MANY_OUTSTANDING, id)

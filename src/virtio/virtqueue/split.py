@@ -382,12 +382,10 @@ class SplitDeviceQueue(DeviceQueue):
 @cython.nogil
 @cython.exceptval(check=False)
 def take_single(queue: SplitDeviceQueue, chain: cython.pointer[Chain], head: uint16_t) -> cython.int:
-    """Take a chain that is one descriptor in one region, as most are. 0, or NOT_SINGLE: it is to be walked."""
+    """Take a chain that is one descriptor in one region, as most are. 0, or NOT_SINGLE: walk it."""
     if head >= queue.size:
         return NOT_SINGLE
-    found = read_descriptor(
-        queue.descriptors + cython.cast(cython.size_t, head) * DESC_BYTES, queue.swapped
-    )
+    found = read_descriptor(queue.descriptors + cython.cast(cython.size_t, head) * DESC_BYTES, queue.swapped)
     if found.flags & (DESC_NEXT | DESC_INDIRECT):
         return NOT_SINGLE
     if not chain_single(queue, chain, found.address, found.length, found.flags & DESC_WRITE != 0):

@@ -130,7 +130,7 @@ class Transmitter(QueueWorker):
     # Frames.
 
     def read_run(self, chains, count):
-        """Make frames of all chains up to the first that is not one piece with nothing to be done. Their number.
+        """Make frames of the chains up to the first not in one piece or with work to do. Their number.
 
         What is left are small steps over lines that are on their way already, many of them at a time.
         """
@@ -138,7 +138,7 @@ class Transmitter(QueueWorker):
         frame: cython.pointer[Frame] = self.frames + self.ready
         piece: cython.pointer[iovec]
         most: cython.int = min(count, BURST - self.ready)
-        longest: uint64_t = PLAIN_HEADER + atomic.load_u32(cython.address(self.nic.terms.longest), atomic.RELAXED)
+        longest: uint64_t = atomic.load_u32(cython.address(self.nic.terms.longest), atomic.RELAXED)
         part: uint64_t = self.part
         todo: uint16_t  # flags and GSO type, as the header begins
         run: cython.int = 0
@@ -150,7 +150,7 @@ class Transmitter(QueueWorker):
             if (
                 chain.readable != 1
                 or piece.iov_len < PLAIN_HEADER + SHORTEST_FRAME
-                or piece.iov_len > longest
+                or piece.iov_len > PLAIN_HEADER + longest
             ):
                 break
             memcpy(cython.address(todo), piece.iov_base, 2)
