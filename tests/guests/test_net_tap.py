@@ -35,6 +35,7 @@ PAIRS = 2
 HERE, THERE = "203.0.113.1", "203.0.113.2"
 FILE = random.Random(5).randbytes(8_000_001)
 SUM = hashlib.sha256(FILE).hexdigest()
+SOME = 1 << 16  # bytes
 
 
 @dataclass
@@ -81,13 +82,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def test_segments_cross_whole_in_both_directions(scene: Scene) -> None:
     assert scene.fetch() == SUM
     into = scene.totals("receive")
-    assert into["segmented_bytes"] > len(FILE) // 8  # how much of it TCP sends so depends on the machine
+    assert into["segmented_bytes"] > SOME  # how much of it TCP sends so depends on the machine
     assert into["partial"] > 0
     assert into["frames"] < len(FILE) // 1448  # fewer than there would be segments of them
     scene.guest.run(f"wget -q -O /tmp/file http://{HERE}:{scene.port}/file", check=True)
     assert upload(scene) == SUM
     out = scene.totals("transmit")
-    assert out["segmented_bytes"] > len(FILE) // 8
+    assert out["segmented_bytes"] > SOME
     assert out["partial"] > 0
     for counters in (into, out):
         assert not any(counters[reason] for reason in ("runt", "giant", "header", "offload"))

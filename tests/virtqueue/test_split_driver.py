@@ -38,6 +38,27 @@ def test_what_the_driver_writes(raw_split, byte_order):
 
 
 @pytest.mark.parametrize("byte_order", ["little", "big"])
+@pytest.mark.parametrize(
+    "before", [(0x91000, 6, WRITE, 0), (0x90000, 5, WRITE, 0), (0x90000, 6, 0, 0), (0x90000, 6, WRITE, 3)]
+)
+def test_a_descriptor_that_differs_in_one_field_is_written(raw_split, byte_order, before):
+    ring = raw_split(byte_order=byte_order)
+    ring.descriptor(0, *before)
+    queue = ring.driver()
+    assert queue.add_buffers([], [(0x90000, 6)], token=1)
+    queue.publish_added()
+    assert ring.read_descriptor(0) == (0x90000, 6, WRITE, 0)
+
+
+def test_a_queue_is_made_once(raw_split):
+    ring = raw_split()
+    areas = (ring.memory, ring.size, ring.descriptors, ring.driver_area, ring.device_area)
+    for queue in (ring.driver(), ring.device()):
+        with pytest.raises(TypeError, match="made once"):
+            queue.__init__(*areas)
+
+
+@pytest.mark.parametrize("byte_order", ["little", "big"])
 def test_indirect_tables(raw_split, byte_order):
     ring = raw_split(byte_order=byte_order)
     tables = 0xA0000

@@ -9,7 +9,9 @@ from virtio.drivers.net.transmitter cimport Transmitter
 from virtio.virtqueue.queue cimport Completion, DriverQueue
 
 cdef enum:
-    BATCH = 64              # frames handled at once
+    BATCH = 32              # frames handled at once
+    LOOKS = 16              # at the rings, between looks at the clock
+    PAUSES = 16             # between looks at the rings: each takes the device a cache line that it writes
     ADDRESSES = 12          # bytes of the two addresses at a frame's start
     ECHOED = 1 << 30        # in a token of the transmit queue: a slot of the receive queue
 

@@ -21,8 +21,8 @@ from cython.cimports.virtio.drivers.net.receiver import (
     Receiver,
 )
 from cython.cimports.virtio.drivers.net.transmitter import LAST, Transmitter
-from cython.cimports.virtio.drivers.netload import ADDRESSES, BATCH, ECHOED
-from cython.cimports.virtio.memory.atomic import RELAXED, cpu_pause, load_u16
+from cython.cimports.virtio.drivers.netload import ADDRESSES, BATCH, ECHOED, LOOKS, PAUSES
+from cython.cimports.virtio.memory.atomic import RELAXED, cpu_pause, load_u16, prefetch, prefetch_write
 from cython.cimports.virtio.virtqueue.queue import Buffer, Completion
 
 __all__ = ["NetLoad"]
@@ -73,7 +73,7 @@ class NetLoad:
         self.length = head + len(frame)
         while slot != LAST:
             place: cython.p_char = self.transmitter.bytes + (
-                cython.cast(cython.size_t, slot) * self.transmitter.slot_size
+                cython.cast(cython.size_t, slot) * self.transmitter.stride
             )
             memset(place, 0, head)
             memcpy(place + head, cython.cast(cython.p_char, frame), self.length - head)
@@ -149,10 +149,11 @@ class NetLoad:
         _: cython.int
         result: cython.int
         if self.polling:
-            for _ in range(64):
+            for _ in range(LOOKS):
                 if (self.receiving and self.incoming.finished()) or self.outgoing.finished():
                     return _CONTINUE
-                cpu_pause()
+                for _ in range(PAUSES):
+                    cpu_pause()
             return _PAUSE if monotonic_ns() >= until else _CONTINUE
         left: int64_t = max(until - monotonic_ns(), 0)
         if self.receiving:
@@ -220,7 +221,7 @@ class NetLoad:
     def send_slot(self, slot: uint32_t) -> cython.int:
         """Offer the frame in a slot."""
         place: Buffer
-        offset: uint64_t = cython.cast(uint64_t, slot) * self.transmitter.slot_size
+        offset: uint64_t = cython.cast(uint64_t, slot) * self.transmitter.stride
         if self.stamping:
             memcpy(
                 self.transmitter.bytes + offset + self.transmitter.header_size + 14,
@@ -246,6 +247,11 @@ class NetLoad:
         if count < 0:
             self.fault_code = count
             return count
+        for i in range(count):
+            if self.echoing:
+                prefetch_write(self.receiver.slot_bytes(completions[i].token))
+            elif self.receiver.mergeable:
+                prefetch(self.receiver.slot_bytes(completions[i].token))
         for i in range(count):
             wanted = self.span(cython.address(completions[i]))
             if wanted < 0:
@@ -291,7 +297,7 @@ class NetLoad:
     def repost(self, slot: uint32_t) -> cython.int:
         """Give a buffer to the receive queue again."""
         place: Buffer
-        place.address = self.receiver.address + cython.cast(uint64_t, slot) * self.receiver.slot_size
+        place.address = self.receiver.address + cython.cast(uint64_t, slot) * self.receiver.stride
         place.length = self.receiver.slot_size
         return self.incoming.add(cython.address(place), 0, 1, slot)
 
@@ -311,7 +317,7 @@ class NetLoad:
             memcpy(swapped, head + size, ADDRESSES)
             memcpy(head + size, cython.address(swapped[6]), 6)
             memcpy(head + size + 6, swapped, 6)
-        place.address = self.receiver.address + cython.cast(uint64_t, part.token) * self.receiver.slot_size
+        place.address = self.receiver.address + cython.cast(uint64_t, part.token) * self.receiver.stride
         place.length = part.written
         if self.outgoing.add(cython.address(place), 1, 0, part.token | ECHOED) != 0:
             return -1

@@ -4,6 +4,10 @@ The thread that has a frame appends its finished block to a buffer; the writer's
 an empty one when it is half full, or a second after its first frame, and writes it in one call. What finds
 the buffer full is not recorded but counted, in the file too. The file is valid up to its last whole block at
 any time.
+
+Blocks are in the order of their time. A burst bears the time before it was handed on, so an answer has a
+later one than what it answers, whichever thread records first; nothing is written while an older burst is
+under way.
 """
 
 from __future__ import annotations
@@ -19,9 +23,10 @@ from cython.cimports.libc.errno import EINTR, errno
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdio import snprintf
 from cython.cimports.libc.stdlib import free, malloc
-from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.libc.string import memcpy, memmove, memset
 from cython.cimports.posix.time import CLOCK_MONOTONIC, CLOCK_REALTIME
 from cython.cimports.posix.unistd import ftruncate, write
+from cython.cimports.virtio.network.capture import BLOCK_TIME, Passage
 from cython.cimports.virtio.network.copies import copy_out
 from cython.cimports.virtio.network.frame import GSO_ECN, GSO_NONE, NEEDS_CSUM, Frame, NetHeader
 from cython.cimports.virtio.network.threads import (
@@ -83,7 +88,8 @@ class Capture:
         self.flush = int(flush * 1e9)
         self.filling = cython.cast(cython.p_char, malloc(self.room))
         self.writing = cython.cast(cython.p_char, malloc(self.room))
-        if self.filling == cython.NULL or self.writing == cython.NULL:
+        self.aside = cython.cast(cython.p_char, malloc(self.room))
+        if self.filling == cython.NULL or self.writing == cython.NULL or self.aside == cython.NULL:
             raise MemoryError
         self.fd = open_file(path)
         try:
@@ -100,6 +106,7 @@ class Capture:
             os.close(self.fd)
         free(self.filling)
         free(self.writing)
+        free(self.aside)
         pthread_cond_destroy(cython.address(self.work))
         pthread_mutex_destroy(cython.address(self.mutex))
 
@@ -125,12 +132,35 @@ class Capture:
         """``frames`` that came, and how many of them were ``dropped``."""
         return {"frames": self.frames, "dropped": self.dropped}
 
-    def record(self, frames, count, queue, direction, time):
+    def begin(self, passage):
+        """A burst is about to be handed on."""
+        pthread_mutex_lock(cython.address(self.mutex))
+        passage.time = read_clock(CLOCK_REALTIME)
+        passage.older = self.newest
+        passage.newer = cython.NULL
+        if self.newest == cython.NULL:
+            self.oldest = passage
+        else:
+            self.newest.newer = passage
+        self.newest = passage
+        pthread_mutex_unlock(cython.address(self.mutex))
+
+    def record(self, passage, frames, count, queue, direction):
+        """That burst was handed on: so many of its frames were taken."""
         i: cython.int
         pthread_mutex_lock(cython.address(self.mutex))
+        if passage.older == cython.NULL:
+            self.oldest = passage.newer
+        else:
+            passage.older.newer = passage.newer
+        if passage.newer == cython.NULL:
+            self.newest = passage.older
+        else:
+            passage.newer.older = passage.older
         before: uint64_t = self.used
         for i in range(count):
-            self.append(cython.address(frames[i]), queue, direction, time)
+            self.append(cython.address(frames[i]), queue, direction, passage.time)
+        self.put_in_order(before, passage.time)
         half: uint64_t = self.room // 2
         if (before == 0 and self.used > 0) or (before <= half and self.used > half):
             pthread_cond_signal(cython.address(self.work))
@@ -147,6 +177,28 @@ class Capture:
         self.recorded += 1
         self.used += format_block(self.filling + self.used, frame, kept, queue, direction, time)
 
+    def put_in_order(self, first, time):
+        """Move the blocks from ``first`` on, all of this time, before those that are later."""
+        length: uint64_t = self.used - first
+        place: uint64_t = self.start_of_later(first, time + 1, cython.NULL)
+        if length == 0 or place == first:
+            return
+        memcpy(self.aside, self.filling + first, length)
+        memmove(self.filling + place + length, self.filling + place, first - place)
+        memcpy(self.filling + place, self.aside, length)
+
+    def start_of_later(self, end, time, frames):
+        """Where those of the blocks before ``end`` begin that are of ``time`` or later; counts them."""
+        length: uint32_t
+        while end > 0:
+            memcpy(cython.address(length), self.filling + end - 4, 4)  # a block ends with its length
+            if block_time(self.filling + end - length) < time:
+                break
+            end -= length
+            if frames != cython.NULL:
+                frames[0] += 1
+        return end
+
     def serve(self):
         length: uint64_t
         failed: cython.int
@@ -162,21 +214,37 @@ class Capture:
 
     def collect(self):
         """Wait for a buffer that is to be written. Bytes in it; 0: there will be none."""
+        length: uint64_t = 0
         pthread_mutex_lock(cython.address(self.mutex))
-        while self.used == 0 and not self.closing:
-            pthread_cond_wait(cython.address(self.work), cython.address(self.mutex))
-        until: int64_t = read_clock(CLOCK_MONOTONIC) + self.flush
-        late: cython.int = 0
-        while self.used <= self.room // 2 and not self.closing and late == 0:
-            late = wait_until(cython.address(self.work), cython.address(self.mutex), until)
+        while length == 0:
+            while self.used == 0 and not self.closing:
+                pthread_cond_wait(cython.address(self.work), cython.address(self.mutex))
+            until: int64_t = read_clock(CLOCK_MONOTONIC) + self.flush
+            late: cython.int = 0
+            while self.used <= self.room // 2 and not self.closing and late == 0:
+                late = wait_until(cython.address(self.work), cython.address(self.mutex), until)
+            length = self.swap()
+            if self.closing:
+                break
+        pthread_mutex_unlock(cython.address(self.mutex))
+        return length
+
+    def swap(self):
+        """Give the writer the blocks to which none can come any more that is older. Bytes of them."""
+        kept: uint64_t = 0
         length: uint64_t = self.used
+        if self.oldest != cython.NULL and not self.closing:
+            length = self.start_of_later(self.used, self.oldest.time, cython.address(kept))
+            if self.used - length > self.room // 2:  # rather out of order than not at all
+                length = self.used
+                kept = 0
         full: cython.p_char = self.filling
         self.filling = self.writing
         self.writing = full
-        self.used = 0
-        self.leaving = self.recorded
-        self.recorded = 0
-        pthread_mutex_unlock(cython.address(self.mutex))
+        self.used -= length
+        memcpy(self.filling, full + length, self.used)
+        self.leaving = self.recorded - kept
+        self.recorded = kept
         return length
 
     def store(self, data, length):
@@ -232,6 +300,16 @@ class Capture:
 def place_u32(target: cython.p_char, value: uint32_t) -> cython.p_char:
     memcpy(target, cython.address(value), 4)
     return target + 4
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def block_time(block: cython.p_char) -> int64_t:
+    words = cython.declare(uint32_t[2])
+    memcpy(words, block + BLOCK_TIME, 8)
+    return cython.cast(int64_t, words[0]) << 32 | words[1]
 
 
 @cython.cfunc
@@ -324,20 +402,20 @@ class CaptureLink:
         super().__init__(inner)
         self.capture = capture
 
-    # A frame bears the time before it is handed on: the answer to it has a later one. It is recorded after,
-    # when it is known to have been taken.
     def put(self, queue, frames, count):
-        time: int64_t = read_clock(CLOCK_REALTIME)
+        passage = cython.declare(Passage)
+        self.capture.begin(cython.address(passage))
         taken: cython.int = self.inner.put(queue, frames, count)
-        self.capture.record(frames, taken, queue, 2, time)
+        self.capture.record(cython.address(passage), frames, taken, queue, 2)
         return taken
 
     def deliver(self, queue, frames, count):
         if self.guest is None:
             return count
-        time: int64_t = read_clock(CLOCK_REALTIME)
+        passage = cython.declare(Passage)
+        self.capture.begin(cython.address(passage))
         taken: cython.int = self.guest.put(queue, frames, count)
-        self.capture.record(frames, taken, queue, 1, time)
+        self.capture.record(cython.address(passage), frames, taken, queue, 1)
         return taken
 
     def stats(self) -> dict[str, int]:

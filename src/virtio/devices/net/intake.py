@@ -254,13 +254,9 @@ class Intake:
         if chain.segments[chain.readable].iov_len < length + header:
             return self.spread(frame, takes, hash, report)
         target = cython.cast(cython.p_char, chain.segments[chain.readable].iov_base)
-        if header == PLAIN_HEADER and frame.header.flags == 0 and frame.header.gso_type == GSO_NONE:
-            memset(target, 0, 8)
-            memcpy(target + 8, cython.address(self.terms.last_word), 4)
-        else:
-            make_header(cython.address(wire), self.terms, takes, frame, 1)
-            self.add_hash(cython.address(wire), hash, report)
-            memcpy(target, cython.address(wire), header)
+        make_header(cython.address(wire), self.terms, takes, frame, 1)
+        self.add_hash(cython.address(wire), hash, report)
+        memcpy(target, cython.address(wire), header)
         memcpy(target + header, frame.segments[0].iov_base, length)
         self.give_next(length + header)
         tally(cython.address(self.sum), frame)

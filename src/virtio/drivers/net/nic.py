@@ -19,8 +19,9 @@ from virtio.drivers.net.control import ControlQueue
 from virtio.drivers.net.features import header_size, prune
 from virtio.drivers.net.options import NetOptions
 from virtio.drivers.net.pair import Pair
-from virtio.drivers.net.receiver import Frame, Receiver, memory_needed
+from virtio.drivers.net.receiver import Frame, Receiver
 from virtio.drivers.net.requests import RequestChecker
+from virtio.drivers.net.slots import memory_needed
 from virtio.drivers.net.steering import Steering
 from virtio.drivers.net.transmitter import Transmitter
 from virtio.drivers.queue import LONGEST_SLEEP, again
@@ -329,7 +330,7 @@ class Net(Steering):
         )
         transmitter = Transmitter(
             transmit.channel,
-            self.arena.allocate(transmit.size * size),
+            self.arena.allocate(memory_needed(transmit.size, size)),
             slot_size=size,
             header_size=header,
         )

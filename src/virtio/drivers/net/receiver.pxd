@@ -9,7 +9,6 @@ from virtio.virtqueue.queue cimport Completion, DriverQueue
 cdef enum:
     LONGEST_HEADER = 20     # bytes, with HASH_REPORT
     HEADER_NUM_BUFFERS = 10 # where it is in the header
-    LINE = 64               # bytes of a cache line
     REAPED = 64             # completions looked at together
     # What the device did wrong with a frame; beside the numbers of RingFault.
     FRAME_SHORT = -64       # fewer bytes than the header has
@@ -25,6 +24,7 @@ cdef class Receiver:
     cdef uint64_t address       # and for the device
     cdef readonly uint32_t slots
     cdef readonly uint32_t slot_size    # bytes
+    cdef uint32_t stride        # bytes from one to the next
     cdef readonly uint32_t header_size  # bytes
     cdef readonly bint mergeable
     cdef readonly int pair

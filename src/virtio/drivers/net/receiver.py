@@ -16,17 +16,17 @@ from cython.cimports.virtio.drivers.net.receiver import (
     FRAME_BUFFERS,
     FRAME_SHORT,
     HEADER_NUM_BUFFERS,
-    LINE,
     LONGEST_HEADER,
     REAPED,
 )
 from cython.cimports.virtio.memory.atomic import RELAXED, load_u16
 from cython.cimports.virtio.virtqueue.queue import Buffer, Completion
 
+from virtio.drivers.net.slots import LINE, memory_needed, stride
 from virtio.errors import FrameBuffersError, FrameHeaderError
 from virtio.spec import net as spec
 
-__all__ = ["Frame", "Receiver", "memory_needed"]
+__all__ = ["Frame", "Receiver"]
 
 
 @cython.cclass
@@ -65,11 +65,6 @@ class Frame:
         return spec.Hdr.unpack(raw.ljust(spec.Hdr.SIZE, b"\0"))
 
 
-def memory_needed(slots: int, slot_size: int) -> int:
-    """Bytes for so many receive buffers."""
-    return slots * slot_size + LINE
-
-
 @cython.cclass
 class Receiver:
     """The buffers of one receive queue; ``buffer`` (of the arena) is cut into as many as the queue holds.
@@ -96,6 +91,7 @@ class Receiver:
         self.address = buffer.address + lead
         self.slots = channel.queue.size
         self.slot_size = slot_size
+        self.stride = stride(slot_size)
         self.header_size = header_size
         self.mergeable = mergeable
         self.pair = pair
@@ -136,7 +132,7 @@ class Receiver:
         place.length = self.slot_size
         while self.free_count:
             slot: uint32_t = self.free[self.free_count - 1]
-            place.address = self.address + cython.cast(uint64_t, slot) * self.slot_size
+            place.address = self.address + cython.cast(uint64_t, slot) * self.stride
             if self.queue.add(cython.address(place), 0, 1, slot) != 0:
                 break
             self.free_count -= 1
@@ -257,7 +253,7 @@ class Receiver:
     @cython.exceptval(check=False)
     def slot_bytes(self, slot: uint32_t) -> cython.p_char:
         """Where a slot is in this process."""
-        return self.bytes + cython.cast(cython.size_t, slot) * self.slot_size
+        return self.bytes + cython.cast(cython.size_t, slot) * self.stride
 
     @cython.cfunc
     def make_frame(self, buffers: cython.int) -> Frame:

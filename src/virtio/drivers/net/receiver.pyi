@@ -7,9 +7,7 @@ from virtio.drivers.memory import Buffer
 from virtio.errors import VirtioError
 from virtio.spec.net import Hdr
 
-__all__ = ["Frame", "Receiver", "memory_needed"]
-
-def memory_needed(slots: int, slot_size: int) -> int: ...
+__all__ = ["Frame", "Receiver"]
 
 @final
 class Receiver:

@@ -21,7 +21,8 @@ cdef class Transmitter:
     cdef char *bytes
     cdef uint64_t address
     cdef readonly uint32_t slots
-    cdef readonly uint32_t slot_size
+    cdef readonly uint32_t slot_size    # bytes
+    cdef uint32_t stride        # bytes from one to the next
     cdef readonly uint32_t header_size
     cdef uint32_t *links        # free slots, and the slots of a frame under way: what follows each
     cdef uint32_t free

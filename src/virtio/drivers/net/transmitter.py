@@ -14,6 +14,7 @@ from cython.cimports.virtio.drivers.net.receiver import LONGEST_HEADER, Frame
 from cython.cimports.virtio.drivers.net.transmitter import LAST, LONGEST_FRAME, MOST_SLOTS, SHORTEST_FRAME
 from cython.cimports.virtio.virtqueue.queue import Buffer, Completion
 
+from virtio.drivers.net.slots import memory_needed, stride
 from virtio.errors import UsageError
 
 __all__ = ["Transmitter"]
@@ -28,7 +29,7 @@ class Transmitter:
             raise TypeError("made once")
         if not header_size <= LONGEST_HEADER or not header_size < slot_size:
             raise ValueError(f"a header of {header_size} bytes in buffers of {slot_size}")
-        if len(buffer.view) < channel.queue.size * slot_size:
+        if len(buffer.view) < memory_needed(channel.queue.size, slot_size):
             raise ValueError("too little memory for the queue")
         view: cython.uchar[::1] = buffer.view
         self.channel = channel
@@ -38,6 +39,7 @@ class Transmitter:
         self.address = buffer.address
         self.slots = channel.queue.size
         self.slot_size = slot_size
+        self.stride = stride(slot_size)
         self.header_size = header_size
         self.longest = min(min(self.slots, MOST_SLOTS) * slot_size - header_size, LONGEST_FRAME)
         self.allocate()
@@ -169,17 +171,17 @@ class Transmitter:
         first: uint32_t = slot
         used: cython.size_t = self.header_size
         for i in range(count):
-            target: cython.p_char = self.bytes + cython.cast(cython.size_t, slot) * self.slot_size
+            target: cython.p_char = self.bytes + cython.cast(cython.size_t, slot) * self.stride
             part: cython.size_t = min(length, self.slot_size - used)
             memcpy(target + used, data, part)
-            places[i].address = self.address + cython.cast(uint64_t, slot) * self.slot_size
+            places[i].address = self.address + cython.cast(uint64_t, slot) * self.stride
             places[i].length = used + part
             data += part
             length -= part
             used = 0
             last: uint32_t = slot
             slot = self.links[slot]
-        self.write_header(self.bytes + cython.cast(cython.size_t, first) * self.slot_size, header)
+        self.write_header(self.bytes + cython.cast(cython.size_t, first) * self.stride, header)
         # A failure changes nothing here: the slots are still where they were in the free list.
         status: cython.int = self.queue.add(places, count, 0, first)
         if status != 0:
