@@ -5,8 +5,8 @@ within each round, while the others are idle. iperf3 sends over one TCP connecti
 Printed are the medians: bits per second, the processor seconds of all host processes at work (hypervisor,
 back-end, iperf3) for each GiB, and how ours compares. Everything happens in a network namespace of its own.
 
-QEMU's own NIC is measured with MSI-X, as it comes, and without: a vhost-user NIC must do without under QEMU
-before 8.0, where its translator (TCG) crashes otherwise.
+Before version 8 QEMU's own NIC is measured with MSI-X, as it comes, and without: a vhost-user NIC must do
+without there, as the translator (TCG) crashes otherwise. The QEMU is the first in PATH.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -30,6 +31,7 @@ from processes import cpu_seconds, descendants
 from tables import markdown_table, table
 from virtio import vm
 from virtio.errors import HostError
+from virtio.vm import qemu
 from virtio.vm.choice import Kind
 
 INSIDE = "VIRTIO_BENCH_NAMESPACE"
@@ -49,11 +51,16 @@ class Side:
 
 
 SIDES = (
+    Side("qemu, pyvirtio", "qemu", ours=True),
+    Side("qemu, its own", "qemu"),
+    Side("uml, pyvirtio", "uml", ours=True),
+    Side("uml, its own", "uml"),
+)
+OLD_QEMU_SIDES = (
     Side("qemu, pyvirtio", "qemu", ours=True, properties=",vectors=0"),
     Side("qemu, its own", "qemu"),
     Side("qemu, its own, no MSI-X", "qemu", properties=",vectors=0"),
-    Side("uml, pyvirtio", "uml", ours=True),
-    Side("uml, its own", "uml"),
+    *SIDES[2:],
 )
 
 
@@ -79,6 +86,14 @@ class Stand:
 
     def _cpu(self, server: int) -> float:
         return sum(cpu_seconds(one) for pid in (*self.processes, server) for one in (pid, *descendants(pid)))
+
+
+def all_sides() -> tuple[Side, ...]:
+    """What there is to be measured with this QEMU."""
+    told = subprocess.run([qemu.program(), "--version"], capture_output=True, text=True, check=True).stdout
+    print(told.splitlines()[0], file=sys.stderr)
+    found = re.search(r"version (\d+)", told)
+    return OLD_QEMU_SIDES if found and int(found[1]) < 8 else SIDES
 
 
 def ip(command: str) -> None:
@@ -211,7 +226,7 @@ def main() -> None:
         command = ["unshare", "--user", "--map-root-user", "--net", sys.executable, *sys.argv]
         os.execvpe(command[0], command, {**os.environ, INSIDE: "1"})
     rounds, seconds = (1, 1) if arguments.quick else (arguments.rounds, arguments.seconds)
-    chosen = [side for side in SIDES if arguments.only in side.name]
+    chosen = [side for side in all_sides() if arguments.only in side.name]
     results = summary(measure(chosen, rounds, seconds))
     rows = rows_of(results)
     print(json.dumps(results, indent=2) if arguments.json else table(HEAD, rows))
