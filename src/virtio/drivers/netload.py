@@ -120,8 +120,8 @@ class NetLoad:
     def turn(self, until: int64_t) -> cython.int:
         """One batch each way.
 
-        What was sent is taken back once it is half of the queue, or there is nothing else to do: looking for it
-        takes the device a cache line that it writes.
+        What was sent is taken back once it is half of the queue, or there is nothing else to do: looking
+        for it takes the device a cache line that it writes.
         """
         moved: cython.int = 0
         count: cython.int
