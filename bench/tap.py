@@ -3,7 +3,8 @@
 Each side is a guest of its own, of the same kernel and with the same programs, booted once; they take turns
 within each round, while the others are idle. iperf3 sends over one TCP connection, from the guest and to it.
 Printed are the medians: bits per second, the processor seconds of all host processes at work (hypervisor,
-back-end, iperf3) for each GiB, and how ours compares. Everything happens in a network namespace of its own.
+back-end, iperf3) for each GiB, and how ours compares in the same round. Everything happens in a network
+namespace of its own.
 
 Before version 8 QEMU's own NIC is measured with MSI-X, as it comes, and without: a vhost-user NIC must do
 without there, as the translator (TCG) crashes otherwise. The QEMU is the first in PATH.
@@ -180,32 +181,40 @@ def measure(sides: list[Side], rounds: int, seconds: float) -> list[Stand]:
 
 
 def summary(stands: list[Stand]) -> dict[str, dict[str, dict[str, float]]]:
-    """Medians: {way: {side: {"bits_per_second", "cpu_seconds_per_gib"}}}."""
-    return {
-        way: {
-            one.side.name: {
-                "bits_per_second": statistics.median(rate for rate, _ in one.runs[way]),
-                "cpu_seconds_per_gib": statistics.median(cost for _, cost in one.runs[way]),
+    """Medians: {way: {side: {"bits_per_second", "cpu_seconds_per_gib", "rate_ratio", "cost_ratio"}}}.
+
+    Ratios are those of our side in the same kind of guest to this one, round by round; more than 1 is better
+    for pyvirtio.
+    """
+    ours = {one.side.kind: one for one in stands if one.side.ours}
+    found: dict[str, dict[str, dict[str, float]]] = {way: {} for way in WAYS}
+    for way, sides in found.items():
+        for one in stands:
+            runs = one.runs[way]
+            pairs = list(zip(ours.get(one.side.kind, one).runs[way], runs, strict=True))
+            sides[one.side.name] = {
+                "bits_per_second": statistics.median(rate for rate, _ in runs),
+                "cpu_seconds_per_gib": statistics.median(cost for _, cost in runs),
+                "rate_ratio": statistics.median(own[0] / its[0] for own, its in pairs),
+                "cost_ratio": statistics.median(its[1] / own[1] for own, its in pairs),
             }
-            for one in stands
-        }
-        for way in WAYS
-    }
+    return found
 
 
 def rows_of(results: dict[str, dict[str, dict[str, float]]]) -> list[tuple[str, ...]]:
-    """Rows below HEAD; ratios are to ours in the same kind of guest, more than 1 is better for pyvirtio."""
-    rows: list[tuple[str, ...]] = []
-    for way, sides in results.items():
-        for name, found in sides.items():
-            ours = sides.get(f"{name.partition(',')[0]}, pyvirtio", found)
-            rate, cost = found["bits_per_second"], found["cpu_seconds_per_gib"]
-            ratios = (
-                f"{ours['bits_per_second'] / rate:.2f}",
-                f"{cost / ours['cpu_seconds_per_gib']:.2f}",
-            )
-            rows.append((way, name, f"{rate / 1e6:.0f}", f"{cost:.2f}", *ratios))
-    return rows
+    """Rows below HEAD."""
+    return [
+        (
+            way,
+            name,
+            f"{found['bits_per_second'] / 1e6:.0f}",
+            f"{found['cpu_seconds_per_gib']:.2f}",
+            f"{found['rate_ratio']:.2f}",
+            f"{found['cost_ratio']:.2f}",
+        )
+        for way, sides in results.items()
+        for name, found in sides.items()
+    ]
 
 
 def main() -> None:

@@ -54,6 +54,7 @@ cdef class QueueWorker:
     cdef int err_fd                 # we tell the front-end that the queue broke; -1 for none
     cdef int wake_fd                # the control thread tells us; also set by completions of other threads
     cdef int completion_fd          # an eventfd of the engine's, as io_uring's; -1 for none
+    cdef int source_fd              # readable when `harvest` has something to do; it stays unread here. -1: none
     cdef int settled_fd             # we tell the control thread that `settled` has changed
     cdef int64_t poll_ns            # longest adaptive poll before sleeping; 0 never polls
     cdef int64_t window_ns          # the present one, 0 to poll_ns

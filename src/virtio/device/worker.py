@@ -80,7 +80,7 @@ class QueueWorker:
     """
 
     def __cinit__(self):
-        self.kick_fd = self.call_fd = self.err_fd = self.completion_fd = -1
+        self.kick_fd = self.call_fd = self.err_fd = self.completion_fd = self.source_fd = -1
         self.wake_fd = self.settled_fd = -1
 
     def __init__(self, queue: DeviceQueue) -> None:
@@ -418,7 +418,7 @@ class QueueWorker:
                     self.poll_longer()
                     return True
                 atomic.cpu_pause()
-            if self.in_flight > 0:
+            if self.in_flight > 0 or self.source_fd >= 0:
                 self.collect()
             if atomic.load_int(cython.address(self.state), atomic.RELAXED) != WORKER_RUN:
                 return True
@@ -452,18 +452,19 @@ class QueueWorker:
         self.window_ns = min(self.poll_ns, max(self.window_ns * 2, SHORTEST_POLL_NS))
 
     def wait(self, for_kick):
-        """Sleep until woken, until a completion, or (``for_kick``) until the driver signals."""
-        slots = cython.declare(pollfd[3])
+        """Sleep until woken, until a completion, or (``for_kick``) until the driver or the source signals."""
+        slots = cython.declare(pollfd[4])
         limit = cython.declare(timespec)
         timed: cython.bint = for_kick and self.kick_fd < 0 and not self.in_band
         slots[0].fd = self.wake_fd
         slots[1].fd = self.completion_fd
         slots[2].fd = self.kick_fd if for_kick else -1  # ppoll skips negative fds
-        slots[0].events = slots[1].events = slots[2].events = POLLIN
-        slots[0].revents = slots[1].revents = slots[2].revents = 0
+        slots[3].fd = self.source_fd if for_kick else -1
+        slots[0].events = slots[1].events = slots[2].events = slots[3].events = POLLIN
+        slots[0].revents = slots[1].revents = slots[2].revents = slots[3].revents = 0
         limit.tv_sec = 0
         limit.tv_nsec = 1000000  # a driver that cannot signal is looked at each millisecond
-        if ppoll(slots, 3, cython.address(limit) if timed else cython.NULL, cython.NULL) <= 0:
+        if ppoll(slots, 4, cython.address(limit) if timed else cython.NULL, cython.NULL) <= 0:
             return
         if slots[0].revents != 0:
             clear_fd(self.wake_fd)

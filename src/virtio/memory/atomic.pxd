@@ -39,6 +39,11 @@ cdef extern from *:
         __builtin_prefetch(place, 1);
     #endif
     }
+    static inline int virtio_replace_int(int *place, int old, int new_) {
+        return __atomic_compare_exchange_n(place, &old, new_, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
     """
     # Have the cache line fetched to be written: away from the processor that wrote it last.
     void prefetch_write "virtio_prefetch_write"(const void *) noexcept nogil
+    # Store `new` if `old` is there; whether it was.
+    bint replace_int "virtio_replace_int"(int *place, int old, int new) noexcept nogil

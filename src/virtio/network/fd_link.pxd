@@ -42,6 +42,7 @@ cdef struct Lane:
     char *arena
     int first               # frames that wait for room in the guest: first to count - 1
     int count
+    bint dry                # the last read found nothing more
     Frame frames[BURST]
     iovec segments[BURST]
 

@@ -215,6 +215,8 @@ class FdLink:
             moved += taken
             if taken < offered:
                 return moved if moved else -ENOSPC
+            if lane.dry and lane.first == lane.count:
+                break
         return moved
 
     def fill(self, lane, wanted):
@@ -232,6 +234,7 @@ class FdLink:
             if self.keep_frame(lane, count, lane.arena + used, length):
                 count += 1
                 used += (length + 63) & ~63
+        lane.dry = length == -EAGAIN
         if length < 0 and length != -EAGAIN:
             self.lose(lane, cython.cast(cython.int, -length))
         return count

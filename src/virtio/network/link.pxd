@@ -19,5 +19,5 @@ cdef class Link(Sink):
     cdef readonly int queues        # pairs that the NIC has
     # For links that wait for a file descriptor (see `receive_fd`): move up to `budget` frames that have come to
     # `guest`. Number moved; -EAGAIN: none has come; -ENOSPC: the guest has no room, come back when it has.
-    # Called by the thread of that receive queue alone.
+    # Called by one thread at a time for a queue.
     cdef int receive(self, int queue, int budget) noexcept nogil

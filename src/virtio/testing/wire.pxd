@@ -13,6 +13,7 @@ cdef class Wire(Link):
     cdef readonly Link link         # that it is plugged into
     cdef object waiting             # deque of WireFrame, for `receive`
     cdef object news                # a condition: a frame came
+    cdef readonly str fetcher       # name of the thread that fetched the last frames; empty: none
     cdef int fd
 
     cdef int keep(self, int queue, const Frame *frames, int count) noexcept with gil

@@ -176,6 +176,7 @@ class Wire:
         self.offloads = offloads
         self.waiting = deque()
         self.news = threading.Condition()
+        self.fetcher = ""
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if readable else -1
         self.link = link
         if link is not None:
@@ -296,6 +297,8 @@ class Wire:
         taken = layout.put(self.guest, queue)
         for _ in range(taken):
             self.waiting.popleft()
+        if taken > 0:
+            self.fetcher = threading.current_thread().name
         return taken if taken > 0 else -ENOSPC
 
     def close(self) -> None:

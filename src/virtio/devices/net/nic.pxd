@@ -46,12 +46,15 @@ cdef class Nic(Sink):
 
     cdef bint keeps                 # the link: what is not taken it offers again
     cdef int hurried                # even so, what a full ring cannot take is dropped; atomic
+    cdef int *leads                 # by pair: who reads the link, as enum Lead; atomic
     cdef int learns                 # the steering wants to see what is sent; atomic
 
     # A transmit queue's worker is about to send frames, while the steering `learns`.
     cdef void learn(self, int pair, const Frame *frames, int count) noexcept nogil
     # A receive queue's worker says that its ring can be filled, or (NULL) cannot any more.
     cdef void admit(self, int pair, void *intake) noexcept nogil
+    # A transmit queue's worker leaves it to the receive queue's to read the link.
+    cdef void give_back(self, int pair) noexcept nogil
 
     cdef int hand_over(
         self, int pair, const Frame *frames, int count, const uint32_t *hashes, const uint16_t *reports

@@ -15,8 +15,10 @@ import sys
 import cython
 from cython.cimports.libc.stdint import uint16_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.virtio.device.worker import signal_fd
 from cython.cimports.virtio.devices.net.filter import ReceiveFilter
 from cython.cimports.virtio.devices.net.intake import Intake
+from cython.cimports.virtio.devices.net.lead import give_lead
 from cython.cimports.virtio.devices.net.steering import Steering
 from cython.cimports.virtio.devices.net.terms import (
     DOWN,
@@ -86,12 +88,19 @@ class Nic:
         )
         self.received = cython.cast(cython.pointer[Counters], calloc(number, cython.sizeof(Counters)))
         self.sent = cython.cast(cython.pointer[Counters], calloc(number, cython.sizeof(Counters)))
-        if self.intakes == cython.NULL or self.received == cython.NULL or self.sent == cython.NULL:
+        self.leads = cython.cast(cython.p_int, calloc(number, cython.sizeof(cython.int)))
+        if (
+            self.intakes == cython.NULL
+            or self.received == cython.NULL
+            or self.sent == cython.NULL
+            or self.leads == cython.NULL
+        ):
             raise MemoryError
         self.set_features(1 << VERSION_1)
 
     def __dealloc__(self):
         free(self.intakes)
+        free(self.leads)
         free(self.received)
         free(self.sent)
         pthread_rwlock_destroy(cython.address(self.lock))
@@ -203,6 +212,13 @@ class Nic:
     def admit(self, pair, intake):
         pthread_rwlock_wrlock(cython.address(self.lock))
         self.intakes[pair] = intake
+        pthread_rwlock_unlock(cython.address(self.lock))
+
+    def give_back(self, pair):
+        give_lead(cython.address(self.leads[pair]))
+        pthread_rwlock_rdlock(cython.address(self.lock))
+        if self.intakes[pair] != cython.NULL:
+            signal_fd(cython.cast(Intake, self.intakes[pair]).wake_fd)
         pthread_rwlock_unlock(cython.address(self.lock))
 
     def learn(self, pair, frames, count):

@@ -1,8 +1,9 @@
 """The worker of a receive queue: it opens the intake, fetches frames from links that wait for it, and sleeps.
 
 Frames are put into the ring by whoever has them (`intake`), so there is often nothing to do here. A link with
-a file descriptor is read by this thread: after it, look again for a while as any worker does, then sleep on
-it. While the driver has no room its kick is waited for instead, so that a link full of frames is left alone.
+a file descriptor is read by this thread unless the transmitter does (`lead`): after it, look again for a
+while as any worker does, then sleep on it. While the driver has no room its kick is waited for instead, so
+that a link full of frames is left alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from cython.cimports.virtio.device.worker import (
     ppoll,
 )
 from cython.cimports.virtio.devices.net.intake import Intake
+from cython.cimports.virtio.devices.net.lead import leave_lead, resume_lead
 from cython.cimports.virtio.devices.net.moderation import Delay
 from cython.cimports.virtio.devices.net.nic import Nic
 from cython.cimports.virtio.memory import atomic
@@ -107,7 +109,7 @@ class Receiver(QueueWorker):
     def pump(self):
         """Fetch what the link has, or sleep."""
         moved: cython.int = 0
-        if self.link_fd < 0:
+        if self.link_fd < 0 or not resume_lead(cython.address(self.nic.leads[self.pair])):
             self.sleeps += 1
             self.rest(False, False, -1)
             return
@@ -123,6 +125,7 @@ class Receiver(QueueWorker):
         elif not self.keep_looking():
             start: int64_t = now()
             self.sleeps += 1
+            leave_lead(cython.address(self.nic.leads[self.pair]))
             self.rest(True, False, -1)
             self.adapt(now() - start, 0)
 

@@ -21,6 +21,7 @@ cdef class Transmitter(QueueWorker):
     cdef Nic nic
     cdef Link link
     cdef int pair
+    cdef int link_fd            # readable when the link has frames; -1: it delivers itself
     cdef int accepts            # what the link takes unfinished, as bits of Takes
     cdef Counters *counters
     cdef Counters sum
@@ -32,6 +33,8 @@ cdef class Transmitter(QueueWorker):
     cdef uint64_t part          # bytes of frames since the last part of a batch was published
 
     cdef void tell(self) noexcept nogil
+    cdef void read_link(self) noexcept nogil
+    cdef void give_back(self) noexcept nogil
     cdef int read_run(self, Chain **chains, int count) noexcept nogil
     cdef void read_one(self, Chain *chain) noexcept nogil
     cdef bint read(self, Chain *chain, Frame *frame) noexcept nogil

@@ -2,16 +2,18 @@
 
 A batch of chains becomes a burst of frames, which the link has taken, or not, before the chains go back. What
 the link does not finish itself is finished here. A frame that cannot be is dropped and counted; the driver
-gets its buffer back all the same.
+gets its buffer back all the same. Answers are fetched from a link that has a file descriptor (`lead`).
 """
 
 from __future__ import annotations
 
 import cython
+from cython.cimports.libc.errno import EAGAIN
 from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.device.worker import QueueWorker, now
+from cython.cimports.virtio.devices.net.lead import take_lead
 from cython.cimports.virtio.devices.net.moderation import Delay
 from cython.cimports.virtio.devices.net.nic import Nic
 from cython.cimports.virtio.devices.net.terms import (
@@ -62,6 +64,7 @@ class Transmitter(QueueWorker):
         self.nic = nic
         self.link = nic.link
         self.pair = pair
+        self.link_fd = nic.link.receive_fd(pair)
         self.accepts = takes_of(nic.link.accepts, host=True)
         self.counters = cython.address(nic.sent[self.pair])
         self.finisher = Finisher()
@@ -92,6 +95,34 @@ class Transmitter(QueueWorker):
         self.hand_on()
         self.queue.give_row(chains + given, count - given)
         settle_sent(self.counters, cython.address(self.sum))
+        if self.source_fd < 0 and self.link_fd >= 0 and take_lead(cython.address(self.nic.leads[self.pair])):
+            self.source_fd = self.link_fd
+
+    # Answers to what was sent (see `lead`).
+
+    def read_link(self):
+        """Fetch what has come, until nothing is left or it is the receiver's to go on."""
+        moved: cython.int
+        total: cython.int = 0
+        while total < BURST:
+            moved = self.link.receive(self.pair, BURST)
+            if moved == 0 or moved == -EAGAIN:
+                return
+            if moved < 0:
+                break
+            total += moved
+        self.give_back()
+
+    def give_back(self):
+        """Leave the link to the receiver."""
+        if self.source_fd >= 0:
+            self.source_fd = -1
+            self.nic.give_back(self.pair)
+
+    def halt(self, reason):
+        """Serve no more."""
+        self.give_back()
+        QueueWorker.halt(self, reason)
 
     # Notifications that may wait (Notifications Coalescing).
 
@@ -100,9 +131,11 @@ class Transmitter(QueueWorker):
             QueueWorker.notify(self)
 
     def harvest(self):
-        """Nothing is in flight, but the driver may have waited long enough to be told."""
+        """Nothing is in flight, but a notification may be due and answers may have come."""
         if self.delay is not None and self.delay.due(self.requests):
             self.tell()
+        if self.source_fd >= 0:
+            self.read_link()
         return 0
 
     def spin(self):
@@ -118,6 +151,7 @@ class Transmitter(QueueWorker):
 
     def drain(self):
         """What the driver was not told yet it is told before the queue stops."""
+        self.give_back()
         QueueWorker.drain(self)
         if self.delay is not None and self.delay.end():
             self.tell()
