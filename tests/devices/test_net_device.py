@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from net_guest import await_worker
 
@@ -354,3 +356,4 @@ def test_a_flow_comes_back_on_the_queue_it_was_sent_on(guest) -> None:  # type: 
         g.kick(2 * pair)
         assert wire.send([back]) == 1
         assert g.wait(token)[0].parts[0][12 : 12 + len(back)] == back
+        time.sleep(0.06)  # under way, it would stay where it is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
+import time
 
 import pytest
 from hypothesis import given
@@ -247,6 +248,8 @@ def test_a_key_has_forty_bytes_at_most() -> None:
 
 # Steering.
 
+PAUSE = 0.02  # seconds: a flow that nothing has come in of for so long may change its queue
+
 
 def flow(number: int, *, back: bool = False, protocol: int = TCP) -> bytes:
     there, here = ("10.1.0.1", 4000 + number), ("10.1.0.2", 80)
@@ -264,10 +267,31 @@ def test_a_flow_comes_back_on_the_queue_it_went_out_on() -> None:
     steering = FlowSteering(4)
     steering.learn(3, flow(1))
     assert steering.pick(flow(1, back=True))[0] == 3
+    time.sleep(3 * PAUSE)
     steering.learn(2, flow(1))
     assert steering.pick(flow(1, back=True))[0] == 2
+    time.sleep(3 * PAUSE)
     steering.learn(4, flow(1))  # not among its queues
     assert steering.pick(flow(1, back=True))[0] == 2
+
+
+def test_a_flow_under_way_stays_on_its_queue() -> None:
+    steering = FlowSteering(4)
+    steering.learn(3, flow(1))
+    for pair in (2, 3, 1) * 200:
+        assert steering.pick(flow(1, back=True))[0] == 3
+        steering.learn(pair, flow(1))
+
+
+def test_a_flow_that_is_sent_on_another_queue_only_moves_without_a_pause() -> None:
+    steering = FlowSteering(4)
+    steering.learn(3, flow(1))
+    begin = time.monotonic()
+    while steering.pick(flow(1, back=True))[0] == 3:
+        steering.learn(2, flow(1))
+        assert time.monotonic() < begin + 5
+    assert steering.pick(flow(1, back=True))[0] == 2
+    assert time.monotonic() - begin > PAUSE
 
 
 def test_unknown_flows_stay_together_and_spread() -> None:

@@ -7,6 +7,14 @@ from virtio.network.frame cimport Frame
 
 cdef enum:
     FLOWS = 4096            # places in the table of flows; flows that share one share a queue
+    PAUSE = 20              # milliseconds without a frame in, after which none are left to be overtaken
+    PATIENCE = 200          # milliseconds without a frame out on its pair, after which a flow has left that
+
+
+cdef struct Path:           # where a flow comes in; the fields are atomic
+    uint16_t pair           # plus one; 0: nothing was sent yet
+    uint32_t received       # when a frame last came in; milliseconds, as they wrap
+    uint32_t sent           # when one was last sent on that pair
 
 
 cdef class Steering:
@@ -22,7 +30,7 @@ cdef class Steering:
 
 cdef class FlowSteering(Steering):
     cdef readonly int pairs
-    cdef uint16_t learned[4096]     # the pair that a flow was last sent on, plus one; atomic
+    cdef Path paths[4096]
 
 
 cdef class RssSteering(Steering):

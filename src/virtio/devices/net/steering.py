@@ -9,8 +9,9 @@ driver's table (RSS). Each reports the hash of a frame where a hasher was given.
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import uint8_t, uint16_t, uint32_t
+from cython.cimports.libc.stdint import int32_t, uint8_t, uint16_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.posix.time import CLOCK_MONOTONIC_COARSE, clock_gettime, timespec
 from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.devices.net.headers import HEAD, Flow, head_of, octets, read_flow
 from cython.cimports.virtio.memory import atomic
@@ -60,7 +61,11 @@ class Steering:
 
 
 class FlowSteering:
-    """A flow comes in on the pair that it was last sent on, else on one that its addresses and ports decide.
+    """A flow comes in on the pair that it is sent on, else on one that its addresses and ports decide.
+
+    A driver may send one flow on several pairs by turns: Linux does that as an interrupt and the program that
+    reads are on different processors. Going along would put its frames out of order, so a flow changes its
+    pair only when nothing has come in for `PAUSE`, or nothing was sent on the former one for `PATIENCE`.
 
     ``pairs`` are in use, 1 to 32768. What is no IP packet goes to the first.
     """
@@ -75,6 +80,7 @@ class FlowSteering:
         scratch = cython.declare(uint8_t[HEAD])
         length: uint32_t = 0
         place: uint32_t
+        path: cython.pointer[Path]
         known: cython.int
         head: octets = head_of(frame, scratch, cython.address(length))
         hash[0] = 0
@@ -83,21 +89,35 @@ class FlowSteering:
             self.hasher.hash(head, length, hash, report)
         if not place_of(head, length, cython.address(place)):
             return 0
-        known = atomic.load_u16(cython.address(self.learned[place % FLOWS]), atomic.RELAXED)
-        return known - 1 if known else place % self.pairs
+        path = cython.address(self.paths[place % FLOWS])
+        known = atomic.load_u16(cython.address(path.pair), atomic.RELAXED)
+        if known == 0:
+            return place % self.pairs
+        note_time(cython.address(path.received), milliseconds())
+        return known - 1
 
     def sent(self, pair, frame):
         scratch = cython.declare(uint8_t[HEAD])
         length: uint32_t = 0
         place: uint32_t
-        at: cython.pointer[uint16_t]
+        path: cython.pointer[Path]
+        known: cython.int
+        time: uint32_t = milliseconds()
         if pair < 0 or pair >= self.pairs:
             return
         head: octets = head_of(frame, scratch, cython.address(length))
-        if place_of(head, length, cython.address(place)):
-            at = cython.address(self.learned[place % FLOWS])
-            if atomic.load_u16(at, atomic.RELAXED) != pair + 1:  # written rarely, so that the line is shared
-                atomic.store_u16(at, pair + 1, atomic.RELAXED)
+        if not place_of(head, length, cython.address(place)):
+            return
+        path = cython.address(self.paths[place % FLOWS])
+        known = atomic.load_u16(cython.address(path.pair), atomic.RELAXED)
+        if known != pair + 1:
+            if known != 0 and not (
+                passed(cython.address(path.received), time, PAUSE)
+                or passed(cython.address(path.sent), time, PATIENCE)
+            ):
+                return
+            atomic.store_u16(cython.address(path.pair), pair + 1, atomic.RELAXED)
+        note_time(cython.address(path.sent), time)
 
 
 class RssSteering:
@@ -132,6 +152,32 @@ class RssSteering:
         if self.hasher.hash(head, length, hash, report):
             return self.table[hash[0] & self.mask]
         return self.unclassified
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def milliseconds() -> uint32_t:
+    time = cython.declare(timespec)
+    clock_gettime(CLOCK_MONOTONIC_COARSE, cython.address(time))
+    return cython.cast(uint32_t, time.tv_sec * 1000 + time.tv_nsec // 1000000)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def passed(since: cython.pointer[uint32_t], time: uint32_t, wait: int32_t) -> cython.bint:
+    """Whether it is long enough ago; another thread's time may be a little later than this one's."""
+    return cython.cast(int32_t, time - atomic.load_u32(since, atomic.RELAXED)) >= wait
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def note_time(at: cython.pointer[uint32_t], time: uint32_t) -> cython.void:
+    """Written rarely, so that the line is shared."""
+    if atomic.load_u32(at, atomic.RELAXED) != time:
+        atomic.store_u32(at, time, atomic.RELAXED)
 
 
 @cython.cfunc
