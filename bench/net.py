@@ -2,9 +2,9 @@
 
 One device runs on one core and one driver on another, both busy. Measured are, by turns within each round,
 DPDK's net_vhost with its net_virtio_user, pyvirtio's device (`virtio net`) with net_virtio_user, and
-net_vhost with pyvirtio's driver (`virtio.drivers.run_net_load`). What is printed is the median of the rounds
-(the best where the driver sends alone, as its speed jumps from run to run), and the ratios to DPDK with
-itself.
+net_vhost with pyvirtio's driver (`virtio.drivers.run_net_load`). What is printed are the medians of the
+rounds and of the ratios within a round to DPDK with itself: the machine is not the same throughout. Where the
+driver sends alone, its speed jumps from run to run: there it is the best of each.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ class Bench:
                 runs = self._rounds(
                     each.name, (DPDK, DEVICE, DRIVER), lambda side, one=each: self.run(side, one)
                 )
-                found["workloads"][each.name] = _chosen(runs, best=each.way.sends)
+                found["workloads"][each.name] = chosen(runs, best=each.way.sends)
         for size in SIZES:
             name = f"switch {size} B"
             if self.plan.takes(name):
                 runs = self._rounds(name, (DPDK, SWITCH), lambda side, bytes=size: self.forward(side, bytes))
-                found["switch"][name] = _chosen(runs, best=False)
+                found["switch"][name] = chosen(runs, best=False)
         if self.plan.takes("idle"):
             found["idle"] = self.idle()
         return found
@@ -212,9 +212,18 @@ def frames(socket: str, settings: dict[str, Any]) -> dict[str, float]:
     return result
 
 
-def _chosen(runs: dict[str, list[float]], *, best: bool) -> dict[str, Any]:
+def chosen(runs: dict[str, list[float]], *, best: bool) -> dict[str, Any]:
+    """The rates of all sides, and the ratios to DPDK's, by round or (``best``) of the best rounds."""
     choose = max if best else statistics.median
-    return {"rates": {side: choose(each) for side, each in runs.items()}, "runs": runs}
+    rates = {side: choose(each) for side, each in runs.items()}
+    peers = runs[DPDK]
+    ratios = {
+        side: rates[side] / rates[DPDK]
+        if best
+        else statistics.median(own / peer for own, peer in zip(each, peers, strict=True))
+        for side, each in runs.items()
+    }
+    return {"rates": rates, "ratios": ratios, "runs": runs}
 
 
 def measure(plan: Plan) -> dict[str, Any]:

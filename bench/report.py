@@ -130,21 +130,17 @@ def _switch(workloads: Mapping[str, Results]) -> Table:
 
 def _forwarded(name: str, each: Results, sides: Sequence[str]) -> tuple[str, ...]:
     """DPDK's rate; then of each side the rate, its ratio, and that of the best rounds of both."""
-    rates, runs = each["rates"], each["runs"]
+    rates, ratios, runs = each["rates"], each["ratios"], each["runs"]
     ours = [
         text
         for side in sides
         for text in (
             f"{rates[side] / 1e6:.2f}",
-            _quotient(rates[side], rates["dpdk"]),
-            _quotient(max(runs[side]), max(runs["dpdk"])),
+            f"{ratios[side]:.2f}",
+            f"{max(runs[side]) / max(runs['dpdk']):.2f}",
         )
     ]
     return (name, f"{rates['dpdk'] / 1e6:.2f}", *ours)
-
-
-def _quotient(rate: float, peer: float) -> str:
-    return f"{rate / peer:.2f}" if peer else ""
 
 
 def _idle(percents: Mapping[str, float]) -> Table:

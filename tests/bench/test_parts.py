@@ -142,3 +142,11 @@ def test_every_flag_is_described(load: Load) -> None:
     flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
     assert len(flags) > 8
     assert [flag for flag in flags if flag != "--help" and f"`{flag}" not in text] == []
+
+
+def test_a_nic_is_compared_within_a_round(load: Load) -> None:
+    runs = {"dpdk": [10.0, 20.0, 20.0], "device": [20.0, 10.0, 40.0]}
+    found = load("net").chosen(runs, best=False)
+    assert found["rates"] == {"dpdk": 20.0, "device": 20.0}
+    assert found["ratios"] == {"dpdk": 1.0, "device": 2.0}
+    assert load("net").chosen(runs, best=True)["ratios"]["device"] == 2.0
