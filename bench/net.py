@@ -213,17 +213,21 @@ def frames(socket: str, settings: dict[str, Any]) -> dict[str, float]:
 
 
 def chosen(runs: dict[str, list[float]], *, best: bool) -> dict[str, Any]:
-    """The rates of all sides, and the ratios to DPDK's, by round or (``best``) of the best rounds."""
+    """The rates of all sides, the ratios to DPDK's, by round or (``best``) of the best rounds, and these."""
     choose = max if best else statistics.median
-    rates = {side: choose(each) for side, each in runs.items()}
-    peers = runs[DPDK]
-    ratios = {
-        side: rates[side] / rates[DPDK]
-        if best
-        else statistics.median(own / peer for own, peer in zip(each, peers, strict=True))
-        for side, each in runs.items()
+    of_best = {side: ratio([max(each)], [max(runs[DPDK])]) for side, each in runs.items()}
+    return {
+        "rates": {side: choose(each) for side, each in runs.items()},
+        "ratios": of_best if best else {side: ratio(each, runs[DPDK]) for side, each in runs.items()},
+        "best": of_best,
+        "runs": runs,
     }
-    return {"rates": rates, "ratios": ratios, "runs": runs}
+
+
+def ratio(own: Sequence[float], peer: Sequence[float]) -> float | None:
+    """The median of the ratios within a round; None if the peer moved nothing in any."""
+    found = [one / other for one, other in zip(own, peer, strict=True) if other]
+    return statistics.median(found) if found else None
 
 
 def measure(plan: Plan) -> dict[str, Any]:

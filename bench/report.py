@@ -64,18 +64,13 @@ def _workload(title: str, each: Results) -> list[str]:
     ]
     limit = (each["limit"] or {}).get("iops")
     return [
-        title, thousands(other["iops"]) if other else "", thousands(ours["iops"]), _ratio(each), *pairs,
-        thousands(limit) if limit else "",
+        title, thousands(other["iops"]) if other else "", thousands(ours["iops"]), _times(ratio(each)),
+        *pairs, thousands(limit) if limit else "",
     ]  # fmt: skip
 
 
 def _figure(figures: Results | None, key: str, digits: int) -> str:
     return f"{figures[key]:.{digits}f}" if figures else ""
-
-
-def _ratio(each: Results) -> str:
-    found = ratio(each)
-    return "" if found is None else f"{found:.2f}"
 
 
 def _limits(limits: Mapping[str, float]) -> Table:
@@ -130,17 +125,21 @@ def _switch(workloads: Mapping[str, Results]) -> Table:
 
 def _forwarded(name: str, each: Results, sides: Sequence[str]) -> tuple[str, ...]:
     """DPDK's rate; then of each side the rate, its ratio, and that of the best rounds of both."""
-    rates, ratios, runs = each["rates"], each["ratios"], each["runs"]
+    rates = each["rates"]
     ours = [
         text
         for side in sides
         for text in (
             f"{rates[side] / 1e6:.2f}",
-            f"{ratios[side]:.2f}",
-            f"{max(runs[side]) / max(runs['dpdk']):.2f}",
+            _times(each["ratios"][side]),
+            _times(each["best"][side]),
         )
     ]
     return (name, f"{rates['dpdk'] / 1e6:.2f}", *ours)
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
 
 
 def _idle(percents: Mapping[str, float]) -> Table:

@@ -150,3 +150,12 @@ def test_a_nic_is_compared_within_a_round(load: Load) -> None:
     assert found["rates"] == {"dpdk": 20.0, "device": 20.0}
     assert found["ratios"] == {"dpdk": 1.0, "device": 2.0}
     assert load("net").chosen(runs, best=True)["ratios"]["device"] == 2.0
+    assert found["best"]["device"] == 2.0
+
+
+def test_a_peer_that_moves_nothing_is_no_error(load: Load) -> None:
+    net, report = load("net"), load("report")
+    found = net.chosen({"dpdk": [0.0, 20.0], "device": [20.0, 10.0], "driver": [0.0, 0.0]}, best=False)
+    assert (found["ratios"]["device"], found["best"]["device"]) == (0.5, 1.0)
+    found = net.chosen({"dpdk": [0.0], "device": [2e6], "driver": [1e6]}, best=True)
+    assert report._net({"one": found}).rows[0] == ("one", "0.00", "2.00", "", "", "1.00", "", "")
