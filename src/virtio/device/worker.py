@@ -20,10 +20,11 @@ import threading
 import cython
 from cython.cimports.libc.errno import EAGAIN, EINTR, errno
 from cython.cimports.libc.stdint import int64_t, uint64_t
-from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
+from cython.cimports.posix.time import CLOCK_MONOTONIC, timespec
 from cython.cimports.posix.unistd import close as close_fd
 from cython.cimports.posix.unistd import read, write
 from cython.cimports.virtio.memory import atomic
+from cython.cimports.virtio.memory.clock import read_clock
 from cython.cimports.virtio.memory.table import memory_gone
 from cython.cimports.virtio.virtqueue.queue import (
     RING_IOTLB_MISS,
@@ -46,9 +47,7 @@ logger = logging.getLogger("virtio.device")
 @cython.exceptval(check=False)
 def now() -> int64_t:
     """Nanoseconds of the monotonic clock."""
-    time = cython.declare(timespec)
-    clock_gettime(CLOCK_MONOTONIC, cython.address(time))
-    return cython.cast(int64_t, time.tv_sec) * 1000000000 + time.tv_nsec
+    return read_clock(CLOCK_MONOTONIC)
 
 
 @cython.cfunc

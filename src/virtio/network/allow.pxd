@@ -13,13 +13,6 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_unlock(pthread_mutex_t *mutex)
     int pthread_mutex_destroy(pthread_mutex_t *mutex)
 
-cdef extern from "<time.h>" nogil:
-    const int CLOCK_MONOTONIC
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec *now)
-
 cdef enum:
     PEEK = 192              # bytes of a frame that are looked at
     SETS = 1024             # of flows

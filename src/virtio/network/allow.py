@@ -15,8 +15,10 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.libc.stdint import int64_t, uint8_t, uint16_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcmp, memcpy, memset
+from cython.cimports.posix.time import CLOCK_MONOTONIC
 from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.memory import atomic
+from cython.cimports.virtio.memory.clock import SECOND, read_clock
 from cython.cimports.virtio.network.filter import FilterLink
 from cython.cimports.virtio.network.frame import Frame
 from cython.cimports.virtio.network.link import Link, Sink
@@ -38,9 +40,7 @@ def word(at: cython.pointer[cython.const[uint8_t]]) -> uint16_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def seconds() -> int64_t:
-    now = cython.declare(timespec)
-    clock_gettime(CLOCK_MONOTONIC, cython.address(now))
-    return now.tv_sec
+    return read_clock(CLOCK_MONOTONIC) // SECOND
 
 
 @cython.cfunc

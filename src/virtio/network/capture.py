@@ -26,6 +26,7 @@ from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy, memmove, memset
 from cython.cimports.posix.time import CLOCK_MONOTONIC, CLOCK_REALTIME
 from cython.cimports.posix.unistd import ftruncate, write
+from cython.cimports.virtio.memory.clock import read_clock
 from cython.cimports.virtio.network.capture import BLOCK_TIME, Passage
 from cython.cimports.virtio.network.copies import copy_out
 from cython.cimports.virtio.network.frame import GSO_ECN, GSO_NONE, NEEDS_CSUM, Frame, NetHeader
@@ -38,7 +39,6 @@ from cython.cimports.virtio.network.threads import (
     pthread_mutex_init,
     pthread_mutex_lock,
     pthread_mutex_unlock,
-    read_clock,
     wait_until,
 )
 

@@ -1,7 +1,9 @@
 """Locks and conditions of POSIX threads, for code that runs without the GIL."""
 
 from libc.stdint cimport int64_t
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, timespec
+
+from virtio.memory.clock cimport SECOND
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
@@ -24,9 +26,6 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const timespec *until)
     int pthread_cond_destroy(pthread_cond_t *cond)
 
-cdef enum:
-    SECOND = 1000000000     # nanoseconds
-
 
 # A condition whose timed waits end by the monotonic clock, which nobody sets.
 cdef inline void make_condition(pthread_cond_t *cond) noexcept nogil:
@@ -35,13 +34,6 @@ cdef inline void make_condition(pthread_cond_t *cond) noexcept nogil:
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
     pthread_cond_init(cond, &attributes)
     pthread_condattr_destroy(&attributes)
-
-
-# Nanoseconds of the clock.
-cdef inline int64_t read_clock(int clock) noexcept nogil:
-    cdef timespec now
-    clock_gettime(clock, &now)
-    return <int64_t> now.tv_sec * SECOND + now.tv_nsec
 
 
 # Wait for a signal until the monotonic clock shows `until`; not 0 when that is past.

@@ -45,8 +45,9 @@ from cython.cimports.posix.mman import (
     mmap,
     munmap,
 )
-from cython.cimports.posix.time import CLOCK_MONOTONIC_COARSE, clock_gettime, timespec
+from cython.cimports.posix.time import CLOCK_MONOTONIC_COARSE
 from cython.cimports.virtio.memory import atomic
+from cython.cimports.virtio.memory.clock import read_clock
 from cython.cimports.virtio.memory.guard import guard_register, guard_release
 from cython.cimports.virtio.storage import linux
 from cython.cimports.virtio.storage.backend import DISCARD, FLUSH, ZERO, gather, scatter
@@ -80,9 +81,7 @@ def is_writable(fd: cython.int) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def present_tick() -> uint64_t:
-    time = cython.declare(timespec)
-    clock_gettime(CLOCK_MONOTONIC_COARSE, cython.address(time))
-    return (cython.cast(uint64_t, time.tv_sec) * 1000000000 + time.tv_nsec) >> TICK_BITS
+    return cython.cast(uint64_t, read_clock(CLOCK_MONOTONIC_COARSE)) >> TICK_BITS
 
 
 class MappedBackend(FileBackend):

@@ -19,7 +19,7 @@ from cython.cimports.libc.errno import EAGAIN
 from cython.cimports.libc.stdint import int64_t, uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.posix.time import CLOCK_MONOTONIC_COARSE, clock_gettime, timespec
+from cython.cimports.posix.time import CLOCK_MONOTONIC_COARSE
 from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.device.worker import BATCH
 from cython.cimports.virtio.devices.blk.executor import perform
@@ -44,6 +44,7 @@ from cython.cimports.virtio.devices.blk.request import (
     swap_u64,
 )
 from cython.cimports.virtio.memory import atomic
+from cython.cimports.virtio.memory.clock import SECOND, read_clock
 from cython.cimports.virtio.storage.backend import gather, scatter
 from cython.cimports.virtio.storage.linux import IOV_MAX
 from cython.cimports.virtio.virtqueue.queue import Chain
@@ -346,13 +347,12 @@ class BlkEngine(QueueWorker):
 
     def complain(self, request):
         """Log a failure of the host's, but not each of a full disk's."""
-        time = cython.declare(timespec)
-        clock_gettime(CLOCK_MONOTONIC_COARSE, cython.address(time))
-        if request.result == self.complained and time.tv_sec - self.complained_at < QUIET_SECONDS:
+        time: int64_t = read_clock(CLOCK_MONOTONIC_COARSE) // SECOND
+        if request.result == self.complained and time - self.complained_at < QUIET_SECONDS:
             self.unlogged += 1
             return
         self.complained = request.result
-        self.complained_at = time.tv_sec
+        self.complained_at = time
         with cython.gil:
             self.log(request.type, request.offset, request.length, request.result)
         self.unlogged = 0

@@ -16,12 +16,12 @@ from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
 from cython.cimports.posix.time import CLOCK_MONOTONIC
 from cython.cimports.virtio.memory import atomic
+from cython.cimports.virtio.memory.clock import SECOND, read_clock
 from cython.cimports.virtio.network.frame import BURST, GSO_NONE, Frame
 from cython.cimports.virtio.network.impair.chance import deviation, happens, next_word, seed_chance, uniform
 from cython.cimports.virtio.network.impair.damage import finish_checksum, flip
 from cython.cimports.virtio.network.impair.heap import Held, keep, make_room, pop, push
 from cython.cimports.virtio.network.threads import (
-    SECOND,
     make_condition,
     pthread_cond_broadcast,
     pthread_cond_destroy,
@@ -31,7 +31,6 @@ from cython.cimports.virtio.network.threads import (
     pthread_mutex_init,
     pthread_mutex_lock,
     pthread_mutex_unlock,
-    read_clock,
     wait_until,
 )
 

@@ -15,8 +15,9 @@ import cython
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memset
-from cython.cimports.posix.time import CLOCK_MONOTONIC_COARSE, clock_gettime, timespec
+from cython.cimports.posix.time import CLOCK_MONOTONIC_COARSE
 from cython.cimports.virtio.memory import atomic
+from cython.cimports.virtio.memory.clock import SECOND, read_clock
 from cython.cimports.virtio.network.frame import BURST, Frame
 from cython.cimports.virtio.network.link import Sink
 from cython.cimports.virtio.network.switch.fdb import (
@@ -94,11 +95,9 @@ class Forwarder:
         free(old)
 
     def now(self):
-        time = cython.declare(timespec)
         if self.frozen >= 0:
             return self.frozen
-        clock_gettime(CLOCK_MONOTONIC_COARSE, cython.address(time))
-        return time.tv_sec
+        return read_clock(CLOCK_MONOTONIC_COARSE) // SECOND
 
     def forward(self, owner, port, queue, frames, count):
         """Forward what came in at `port`; returns `count`."""
