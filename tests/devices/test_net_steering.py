@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-import time
 
 import pytest
 from hypothesis import given
@@ -248,7 +247,9 @@ def test_a_key_has_forty_bytes_at_most() -> None:
 
 # Steering.
 
-PAUSE = 0.02  # seconds: a flow that nothing has come in of for so long may change its queue
+PAUSE = 20  # milliseconds: a flow that nothing has come in of for so long may change its queue
+PATIENCE = 200  # and one that nothing was sent of on its queue for so long
+WRAPS = 1 << 32
 
 
 def flow(number: int, *, back: bool = False, protocol: int = TCP) -> bytes:
@@ -265,33 +266,35 @@ def test_without_several_queues() -> None:
 
 def test_a_flow_comes_back_on_the_queue_it_went_out_on() -> None:
     steering = FlowSteering(4)
-    steering.learn(3, flow(1))
-    assert steering.pick(flow(1, back=True))[0] == 3
-    time.sleep(3 * PAUSE)
-    steering.learn(2, flow(1))
-    assert steering.pick(flow(1, back=True))[0] == 2
-    time.sleep(3 * PAUSE)
-    steering.learn(4, flow(1))  # not among its queues
-    assert steering.pick(flow(1, back=True))[0] == 2
+    steering.learn(3, flow(1), 1000)
+    assert steering.pick(flow(1, back=True), 1000)[0] == 3
+    steering.learn(2, flow(1), 1000 + PAUSE)
+    assert steering.pick(flow(1, back=True), 1000 + PAUSE)[0] == 2
+    steering.learn(4, flow(1), 1000 + 2 * PAUSE)  # not among its queues
+    assert steering.pick(flow(1, back=True), 1000 + 2 * PAUSE)[0] == 2
 
 
-def test_a_flow_under_way_stays_on_its_queue() -> None:
+@pytest.mark.parametrize("begin", [1000, WRAPS - 1000])
+def test_a_flow_under_way_stays_on_its_queue(begin: int) -> None:
     steering = FlowSteering(4)
-    steering.learn(3, flow(1))
-    for pair in (2, 3, 1) * 200:
-        assert steering.pick(flow(1, back=True))[0] == 3
-        steering.learn(pair, flow(1))
+    steering.learn(3, flow(1), begin)
+    for number, pair in enumerate((2, 3, 1) * 200):
+        now = (begin + number * (PAUSE - 1)) % WRAPS
+        assert steering.pick(flow(1, back=True), now)[0] == 3
+        steering.learn(pair, flow(1), (now - 1) % WRAPS)  # by another thread, which looked earlier
+        assert steering.pick(flow(1, back=True), now)[0] == 3
 
 
-def test_a_flow_that_is_sent_on_another_queue_only_moves_without_a_pause() -> None:
+@pytest.mark.parametrize("begin", [1000, WRAPS - 100])
+def test_a_flow_that_is_sent_on_another_queue_only_moves_without_a_pause(begin: int) -> None:
     steering = FlowSteering(4)
-    steering.learn(3, flow(1))
-    begin = time.monotonic()
-    while steering.pick(flow(1, back=True))[0] == 3:
-        steering.learn(2, flow(1))
-        assert time.monotonic() < begin + 5
-    assert steering.pick(flow(1, back=True))[0] == 2
-    assert time.monotonic() - begin > PAUSE
+    steering.learn(3, flow(1), begin)
+    for later in range(PATIENCE):
+        now = (begin + later) % WRAPS
+        assert steering.pick(flow(1, back=True), now)[0] == 3
+        steering.learn(2, flow(1), now)
+    steering.learn(2, flow(1), (begin + PATIENCE) % WRAPS)
+    assert steering.pick(flow(1, back=True), (begin + PATIENCE) % WRAPS)[0] == 2
 
 
 def test_unknown_flows_stay_together_and_spread() -> None:

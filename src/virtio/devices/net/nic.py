@@ -19,7 +19,7 @@ from cython.cimports.virtio.device.worker import signal_fd
 from cython.cimports.virtio.devices.net.filter import ReceiveFilter
 from cython.cimports.virtio.devices.net.intake import Intake
 from cython.cimports.virtio.devices.net.lead import give_lead
-from cython.cimports.virtio.devices.net.steering import Steering
+from cython.cimports.virtio.devices.net.steering import Steering, milliseconds
 from cython.cimports.virtio.devices.net.terms import (
     DOWN,
     DROPS,
@@ -223,10 +223,11 @@ class Nic:
 
     def learn(self, pair, frames, count):
         i: cython.int
+        time: uint32_t = milliseconds()
         pthread_rwlock_rdlock(cython.address(self.lock))
         if self.steering is not None:
             for i in range(count):
-                self.steering.sent(pair, frames + i)
+                self.steering.sent(pair, frames + i, time)
         pthread_rwlock_unlock(cython.address(self.lock))
 
     # What the world calls.
@@ -309,9 +310,10 @@ class Nic:
         start: cython.int = 0
         end: cython.int
         taken: cython.int
+        time: uint32_t = milliseconds()
         for end in range(count):
             pairs[end] = self.steering.choose(
-                frames + end, cython.address(hashes[end]), cython.address(reports[end])
+                frames + end, time, cython.address(hashes[end]), cython.address(reports[end])
             )
         while start < count:
             end = start + 1

@@ -11,7 +11,6 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import int32_t, uint8_t, uint16_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.posix.time import CLOCK_MONOTONIC_COARSE, clock_gettime, timespec
 from cython.cimports.posix.uio import iovec
 from cython.cimports.virtio.devices.net.headers import HEAD, Flow, head_of, octets, read_flow
 from cython.cimports.virtio.memory import atomic
@@ -28,25 +27,26 @@ class Steering:
     def __init__(self, hasher=None):
         self.hasher = hasher
 
-    def pick(self, frame):
-        """``(pair, hash, HASH_REPORT_*)`` for an Ethernet frame, any bytes-like object."""
+    def pick(self, frame, time=0):
+        """``(pair, hash, HASH_REPORT_*)`` for an Ethernet frame, any bytes-like object, at ``time`` (ms)."""
         data: bytes = bytes(frame)
         part = cython.declare(iovec)
         one = cython.declare(Frame)
         value: uint32_t = 0
         report: uint16_t = 0
         wrap(data, cython.address(part), cython.address(one))
-        return self.choose(cython.address(one), cython.address(value), cython.address(report)), value, report
+        pair = self.choose(cython.address(one), time, cython.address(value), cython.address(report))
+        return pair, value, report
 
-    def learn(self, pair, frame):
-        """Say that the driver transmitted ``frame`` on ``pair``."""
+    def learn(self, pair, frame, time=0):
+        """Say that the driver transmitted ``frame`` on ``pair`` at ``time`` (ms)."""
         data: bytes = bytes(frame)
         part = cython.declare(iovec)
         one = cython.declare(Frame)
         wrap(data, cython.address(part), cython.address(one))
-        self.sent(pair, cython.address(one))
+        self.sent(pair, cython.address(one), time)
 
-    def choose(self, frame, hash, report):
+    def choose(self, frame, time, hash, report):
         scratch = cython.declare(uint8_t[HEAD])
         length: uint32_t = 0
         hash[0] = 0
@@ -56,7 +56,7 @@ class Steering:
             self.hasher.hash(head, length, hash, report)
         return 0
 
-    def sent(self, pair, frame):
+    def sent(self, pair, frame, time):
         pass
 
 
@@ -76,7 +76,7 @@ class FlowSteering:
         Steering.__init__(self, hasher)
         self.pairs = pairs
 
-    def choose(self, frame, hash, report):
+    def choose(self, frame, time, hash, report):
         scratch = cython.declare(uint8_t[HEAD])
         length: uint32_t = 0
         place: uint32_t
@@ -93,16 +93,15 @@ class FlowSteering:
         known = atomic.load_u16(cython.address(path.pair), atomic.RELAXED)
         if known == 0:
             return place % self.pairs
-        note_time(cython.address(path.received), milliseconds())
+        note_time(cython.address(path.received), time)
         return known - 1
 
-    def sent(self, pair, frame):
+    def sent(self, pair, frame, time):
         scratch = cython.declare(uint8_t[HEAD])
         length: uint32_t = 0
         place: uint32_t
         path: cython.pointer[Path]
         known: cython.int
-        time: uint32_t = milliseconds()
         if pair < 0 or pair >= self.pairs:
             return
         head: octets = head_of(frame, scratch, cython.address(length))
@@ -145,22 +144,13 @@ class RssSteering:
     def __dealloc__(self):
         free(self.table)
 
-    def choose(self, frame, hash, report):
+    def choose(self, frame, time, hash, report):
         scratch = cython.declare(uint8_t[HEAD])
         length: uint32_t = 0
         head: octets = head_of(frame, scratch, cython.address(length))
         if self.hasher.hash(head, length, hash, report):
             return self.table[hash[0] & self.mask]
         return self.unclassified
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def milliseconds() -> uint32_t:
-    time = cython.declare(timespec)
-    clock_gettime(CLOCK_MONOTONIC_COARSE, cython.address(time))
-    return cython.cast(uint32_t, time.tv_sec * 1000 + time.tv_nsec // 1000000)
 
 
 @cython.cfunc
